@@ -1,0 +1,123 @@
+"""The stored bytes of S4, read and written with the standard library alone.
+
+Bodies are `Frame` and `Padding` items: `iter_items` reads a whole body, `FrameReader` one that arrives in pieces, `FrameHeader.pack` and
+`padding_header` write them. `FrameTable` says where the frames lie and `lookup_range` what to fetch for a range of the object.
+An index travels in a `Sidecar` (S4IX) beside the object or in a `Trailer` (S4T1) at the end of its body.
+`Manifest` is an object's metadata. Everything refused raises a `FormatError`, whose `reason` programs can read.
+"""
+
+from s4_format._buffer import Buffer
+from s4_format._version import __version__
+from s4_format.codec_id import CodecId, codec_from_label
+from s4_format.crc32c import ACCELERATED, crc32c
+from s4_format.envelope import ENVELOPE_MAGIC_BYTES, EnvelopeKind, detect_envelope
+from s4_format.errors import FormatError, FrameError, KeyNameError, ManifestError, Reason, SidecarError, TrailerError
+from s4_format.etag import composite_etag, md5_etag, quote_etag, unquote_etag
+from s4_format.frame import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    MAGIC_BYTES,
+    PADDING_HEADER_BYTES,
+    PADDING_MAGIC,
+    Frame,
+    FrameHeader,
+    Padding,
+    iter_frames,
+    iter_items,
+    pad_to_minimum,
+    padding_for,
+    padding_header,
+    parse_frame_header,
+    parse_padding_header,
+    read_frame,
+)
+from s4_format.frames import MAX_TABLE_FRAMES, FrameEntry, FrameTable, FrameTableBuilder
+from s4_format.keys import (
+    DICTIONARY_PREFIX,
+    MULTIPART_PREFIX,
+    RESERVED_LISTING_JUMPS,
+    SIDECAR_SUFFIX,
+    VERSION_MARK,
+    dictionary_key,
+    is_dictionary_id,
+    is_reserved,
+    sidecar_key,
+)
+from s4_format.manifest import (
+    CHECKSUM_KEY_PREFIX,
+    METADATA_PREFIX,
+    Manifest,
+    MetadataKey,
+    PayloadManifest,
+    select_reserved,
+    strip_reserved,
+)
+from s4_format.ranges import RangePlan, lookup_range
+from s4_format.reader import END, MAX_ITEM_BYTES, MAX_KEPT_PADDING, NEED_DATA, FrameReader, Signal
+
+__all__ = [
+    "ACCELERATED",
+    "CHECKSUM_KEY_PREFIX",
+    "DICTIONARY_PREFIX",
+    "END",
+    "ENVELOPE_MAGIC_BYTES",
+    "FRAME_HEADER_BYTES",
+    "FRAME_MAGIC",
+    "MAGIC_BYTES",
+    "MAX_ITEM_BYTES",
+    "MAX_KEPT_PADDING",
+    "MAX_TABLE_FRAMES",
+    "METADATA_PREFIX",
+    "MULTIPART_PREFIX",
+    "NEED_DATA",
+    "PADDING_HEADER_BYTES",
+    "PADDING_MAGIC",
+    "RESERVED_LISTING_JUMPS",
+    "SIDECAR_SUFFIX",
+    "VERSION_MARK",
+    "Buffer",
+    "CodecId",
+    "EnvelopeKind",
+    "FormatError",
+    "Frame",
+    "FrameEntry",
+    "FrameError",
+    "FrameHeader",
+    "FrameReader",
+    "FrameTable",
+    "FrameTableBuilder",
+    "KeyNameError",
+    "Manifest",
+    "ManifestError",
+    "MetadataKey",
+    "Padding",
+    "PayloadManifest",
+    "RangePlan",
+    "Reason",
+    "SidecarError",
+    "Signal",
+    "TrailerError",
+    "__version__",
+    "codec_from_label",
+    "composite_etag",
+    "crc32c",
+    "detect_envelope",
+    "dictionary_key",
+    "is_dictionary_id",
+    "is_reserved",
+    "iter_frames",
+    "iter_items",
+    "lookup_range",
+    "md5_etag",
+    "pad_to_minimum",
+    "padding_for",
+    "padding_header",
+    "parse_frame_header",
+    "parse_padding_header",
+    "quote_etag",
+    "read_frame",
+    "select_reserved",
+    "sidecar_key",
+    "strip_reserved",
+    "unquote_etag",
+]
