@@ -80,8 +80,7 @@ class FrameTable:
     def __init__(self, columns: FrameColumns) -> None:
         if len(columns.original_sizes) > MAX_TABLE_FRAMES:
             raise FrameError(f"{len(columns.original_sizes)} frames are more than {MAX_TABLE_FRAMES}", Reason.TOO_MANY_FRAMES)
-        _check_order(columns.original_offsets, columns.original_sizes)
-        _check_order(columns.stored_offsets, columns.stored_sizes)
+        _check_order(columns)
         self._columns = columns
 
     @classmethod
@@ -154,14 +153,18 @@ class FrameTable:
         return f"<FrameTable of {len(self)} frames, {self.original_size} bytes in {self.stored_end}>"
 
 
-def _check_order(offsets: "array[int]", sizes: "array[int]") -> None:
+def _check_order(columns: FrameColumns) -> None:
     """Refuse offsets that overflow or go back; written as C-level iterations because a table may have 2^20 rows."""
-    in_order = all(map(le, map(add, offsets, sizes), islice(offsets, 1, None)))
-    if in_order and (not offsets or offsets[-1] + sizes[-1] < _U64_END):
+    pairs = ((columns.original_offsets, columns.original_sizes), (columns.stored_offsets, columns.stored_sizes))
+    if all(_in_order(offsets, sizes) for offsets, sizes in pairs):
         return
-    if any(map(_U64_END.__le__, map(add, offsets, sizes))):
+    if any(any(map(_U64_END.__le__, map(add, offsets, sizes))) for offsets, sizes in pairs):
         raise FrameError("an offset plus a size does not fit in 64 bits", Reason.OFFSET_OVERFLOW)
     raise FrameError("frames overlap or go backwards", Reason.NOT_MONOTONIC)
+
+
+def _in_order(offsets: "array[int]", sizes: "array[int]") -> bool:
+    return all(map(le, map(add, offsets, sizes), islice(offsets, 1, None))) and (not offsets or offsets[-1] + sizes[-1] < _U64_END)
 
 
 class FrameTableBuilder:
