@@ -8,7 +8,7 @@ encoded once and never normalised: `//`, `.` and `..` stay.
 import hmac
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -33,7 +33,9 @@ UNSIGNED_HEADERS = frozenset({"authorization", "connection", "expect", "transfer
 _SAFE = "-_.~"
 _plain_path = re.compile(rb"/[A-Za-z0-9/._~-]*").fullmatch
 _plain_query_part = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
-_trimmed = re.compile(rb"(?:[^\x09-\x0d ]+(?: [^\x09-\x0d ]+)*)?").fullmatch
+# Only ASCII white space: values are latin-1 text, in which 0x85 and 0xA0 are halves of UTF-8 characters.
+_untidy = re.compile(r"[\t-\r]| {2}").search
+_runs = re.compile(r"[\t-\r ]+")
 
 
 def encode_path(key: bytes) -> str:
@@ -73,26 +75,26 @@ def canonical_query(pairs: Iterable[tuple[bytes, bytes]]) -> str:
     return "&".join([f"{name}={value}" for name, value in encoded])
 
 
-def canonical_value(value: bytes) -> bytes:
-    """A header value without outer whitespace and with inner runs of whitespace made one space."""
-    return value if _trimmed(value) else b" ".join(value.split())
+def canonical_value(value: str) -> str:
+    """A header value without outer white space and with inner runs of white space made one space."""
+    if _untidy(value):
+        value = _runs.sub(" ", value)
+    return value.strip(" ")
 
 
-def canonical_request(method: str, path: str, query: str, headers: Iterable[tuple[bytes, bytes]], payload_hash: str) -> bytes:
+def canonical_request(method: str, path: str, query: str, *, headers: Mapping[str, str], names: Sequence[str], payload_hash: str) -> bytes:
     """The text whose hash is signed.
 
     Args:
         method: HTTP method, upper case.
         path: from `canonical_path`.
         query: from `canonical_query`.
-        headers: signed headers, each name once, lower case, sorted, values from `canonical_value`.
+        headers: lower-case names with latin-1 values; repeated headers joined by a comma.
+        names: the signed ones among them, each once, sorted.
         payload_hash: value of x-amz-content-sha256, or what stands for it.
     """
-    items = list(headers)
-    lines = [f"{method}\n{path}\n{query}".encode("latin-1")]
-    lines += [name + b":" + value for name, value in items]
-    lines += [b"", b";".join([name for name, _ in items]), payload_hash.encode("latin-1")]
-    return b"\n".join(lines)
+    lines = "".join([f"{name}:{canonical_value(headers[name])}\n" for name in names])
+    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload_hash}".encode("latin-1")
 
 
 def scope(date: str, region: str) -> str:
@@ -161,13 +163,14 @@ class Signer:
         signed = {**headers, "x-amz-content-sha256": payload_hash, "x-amz-date": stamp}
         if self.session_token is not None:
             signed["x-amz-security-token"] = self.session_token
-        items = _canonical_items(signed)
+        names = _signed_names(signed)
         query = canonical_query(query_pairs(raw_query.encode("ascii"))) if raw_query else ""
-        canonical = canonical_request(method, canonical_path(raw_path.encode("ascii")), query, items, payload_hash)
-        date_scope = scope(stamp[:8], self.region)
-        signature = sign(signing_key(self.secret_key, stamp[:8], self.region), string_to_sign(stamp, date_scope, canonical))
-        names = b";".join([name for name, _ in items]).decode("latin-1")
-        signed["authorization"] = f"{ALGORITHM} Credential={self.access_key}/{date_scope}, SignedHeaders={names}, Signature={signature}"
+        path = canonical_path(raw_path.encode("ascii"))
+        canonical = canonical_request(method, path, query, headers=signed, names=names, payload_hash=payload_hash)
+        date_scope, signature = self._signature(stamp, canonical)
+        signed["authorization"] = (
+            f"{ALGORITHM} Credential={self.access_key}/{date_scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
+        )
         return signed
 
     def presign(self, method: str, raw_path: str, raw_query: str, *, headers: Mapping[str, str], expires: int, when: float) -> str:
@@ -184,30 +187,31 @@ class Signer:
         if not 1 <= expires <= MAX_PRESIGNED_SECONDS:
             raise ValueError(f"expires must be 1 to {MAX_PRESIGNED_SECONDS} seconds, not {expires}")
         stamp = timestamp(int(when))
-        date_scope = scope(stamp[:8], self.region)
-        items = _canonical_items(headers)
+        names = _signed_names(headers)
         pairs = query_pairs(raw_query.encode("ascii"))
         pairs += [
             (b"X-Amz-Algorithm", ALGORITHM.encode()),
-            (b"X-Amz-Credential", f"{self.access_key}/{date_scope}".encode()),
+            (b"X-Amz-Credential", f"{self.access_key}/{scope(stamp[:8], self.region)}".encode()),
             (b"X-Amz-Date", stamp.encode()),
             (b"X-Amz-Expires", b"%d" % expires),
-            (b"X-Amz-SignedHeaders", b";".join([name for name, _ in items])),
+            (b"X-Amz-SignedHeaders", ";".join(names).encode("latin-1")),
         ]
         if self.session_token is not None:
             pairs.append((b"X-Amz-Security-Token", self.session_token.encode()))
         query = canonical_query(pairs)
-        canonical = canonical_request(method, canonical_path(raw_path.encode("ascii")), query, items, UNSIGNED_PAYLOAD)
-        signature = sign(signing_key(self.secret_key, stamp[:8], self.region), string_to_sign(stamp, date_scope, canonical))
+        path = canonical_path(raw_path.encode("ascii"))
+        canonical = canonical_request(method, path, query, headers=headers, names=names, payload_hash=UNSIGNED_PAYLOAD)
+        _, signature = self._signature(stamp, canonical)
         return f"{query}&X-Amz-Signature={signature}"
 
+    def _signature(self, stamp: str, canonical: bytes) -> tuple[str, str]:
+        """Scope and signature."""
+        date_scope = scope(stamp[:8], self.region)
+        return date_scope, sign(signing_key(self.secret_key, stamp[:8], self.region), string_to_sign(stamp, date_scope, canonical))
 
-def _canonical_items(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [
-        (name.encode("latin-1"), canonical_value(headers[name].encode("latin-1")))
-        for name in sorted(headers)
-        if name not in UNSIGNED_HEADERS
-    ]
+
+def _signed_names(headers: Mapping[str, str]) -> list[str]:
+    return sorted(headers.keys() - UNSIGNED_HEADERS)
 
 
 def _decode_query(part: bytes) -> bytes:
