@@ -1,0 +1,83 @@
+"""Codecs, dispatcher, object encoder and object decoder of S4.
+
+`ObjectEncoder` and `ObjectDecoder` turn plaintext into stored frames and back, without input or output of their own;
+`encode_threaded`, `encode_async` and their siblings drive them. `Codec` is what a codec is, `codec_for` finds one.
+Everything refused raises a `CodecError`, or a `s4_format.FormatError` where the stored bytes are malformed.
+"""
+
+from s4_codecs._version import __version__
+from s4_codecs.abc import Codec, Inflater, StreamingCodec
+from s4_codecs.checksums import ALGORITHMS, CRC_ALGORITHMS, Digests, combine_crc, crc64nvme, crc_bytes
+from s4_codecs.decode import Decoded, DecodeTask, ObjectDecoder, open_decoder
+from s4_codecs.dispatch import AlwaysDispatcher, Dispatcher, GpuPreference, SamplingDispatcher
+from s4_codecs.drive import decode_async, decode_threaded, encode_async, encode_threaded
+from s4_codecs.encode import EncodedFrame, EncodeOptions, FrameTask, ObjectEncoder
+from s4_codecs.errors import (
+    CodecError,
+    CodecMismatchError,
+    CodecUnavailableError,
+    CorruptPayloadError,
+    CrcMismatchError,
+    DictionaryError,
+    EncodeSizeError,
+    EncryptedObjectError,
+    IndexMismatchError,
+    Reason,
+    RegistryError,
+    SizeLimitError,
+    SizeMismatchError,
+)
+from s4_codecs.payload import DecodeStream, PayloadDecoder, decode_frame, decode_payload
+from s4_codecs.policy import FramePolicy, frame_size, part_frame_size
+from s4_codecs.registry import available_codecs, codec_for
+
+__all__ = [
+    "ALGORITHMS",
+    "CRC_ALGORITHMS",
+    "AlwaysDispatcher",
+    "Codec",
+    "CodecError",
+    "CodecMismatchError",
+    "CodecUnavailableError",
+    "CorruptPayloadError",
+    "CrcMismatchError",
+    "DecodeStream",
+    "DecodeTask",
+    "Decoded",
+    "DictionaryError",
+    "Digests",
+    "Dispatcher",
+    "EncodeOptions",
+    "EncodeSizeError",
+    "EncodedFrame",
+    "EncryptedObjectError",
+    "FramePolicy",
+    "FrameTask",
+    "GpuPreference",
+    "IndexMismatchError",
+    "Inflater",
+    "ObjectDecoder",
+    "ObjectEncoder",
+    "PayloadDecoder",
+    "Reason",
+    "RegistryError",
+    "SamplingDispatcher",
+    "SizeLimitError",
+    "SizeMismatchError",
+    "StreamingCodec",
+    "__version__",
+    "available_codecs",
+    "codec_for",
+    "combine_crc",
+    "crc64nvme",
+    "crc_bytes",
+    "decode_async",
+    "decode_frame",
+    "decode_payload",
+    "decode_threaded",
+    "encode_async",
+    "encode_threaded",
+    "frame_size",
+    "open_decoder",
+    "part_frame_size",
+]

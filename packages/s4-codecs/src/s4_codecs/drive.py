@@ -1,0 +1,213 @@
+"""Running an encoder or a decoder: in threads, or beside an asyncio event loop, order kept and memory bounded.
+
+At most `in_flight` frames are being worked on or wait to be handed on; input is taken only as fast as output is.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from s4_format import Buffer
+
+from s4_codecs.decode import Decoded, ObjectDecoder
+from s4_codecs.encode import EncodedFrame, ObjectEncoder
+from s4_codecs.payload import DecodeStream, PayloadDecoder
+
+DEFAULT_IN_FLIGHT = 4
+INLINE_BELOW_BYTES = 32 * 1024
+"""Smaller frames are done on the calling thread: handing them to another costs more than the work."""
+
+_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+
+
+class _Task(Protocol[_R_co]):
+    @property
+    def size(self) -> int: ...
+
+    def run(self) -> _R_co: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine(Generic[_R]):
+    """What encoders and decoders have in common."""
+
+    feed: Callable[[Buffer], "Sequence[_Task[_R] | DecodeStream]"]
+    end: Callable[[], "Sequence[_Task[_R] | DecodeStream]"]
+    emit: Callable[[_R], Iterable[Buffer]]
+
+
+def encode_threaded(
+    encoder: ObjectEncoder, chunks: Iterable[Buffer], *, workers: int, in_flight: int = DEFAULT_IN_FLIGHT
+) -> Iterator[Buffer]:
+    """The stored body of the plaintext in `chunks`, piece by piece.
+
+    Args:
+        encoder: fresh; its properties describe the body once the iterator is exhausted.
+        chunks: the plaintext.
+        workers: threads; 0 does everything on the calling one.
+        in_flight: frames held at most.
+
+    Raises:
+        EncodeSizeError, CodecUnavailableError, and whatever `chunks` raises. Nothing handed out so far may become visible then.
+    """
+    return _run_threaded(_encoding(encoder), chunks, workers=workers, in_flight=in_flight)
+
+
+def decode_threaded(
+    decoder: ObjectDecoder | PayloadDecoder, chunks: Iterable[Buffer], *, workers: int, in_flight: int = DEFAULT_IN_FLIGHT
+) -> Iterator[Buffer]:
+    """The plaintext of the stored bytes in `chunks`, piece by piece; arguments as for `encode_threaded`.
+
+    Raises:
+        CodecError, FormatError, and whatever `chunks` raises. What was handed out before was right; the rest does not exist.
+    """
+    return _run_threaded(_decoding(decoder), chunks, workers=workers, in_flight=in_flight)
+
+
+def encode_async(
+    encoder: ObjectEncoder,
+    chunks: AsyncIterable[Buffer],
+    *,
+    pool: Executor,
+    in_flight: int = DEFAULT_IN_FLIGHT,
+    inline_below: int = INLINE_BELOW_BYTES,
+) -> AsyncIterator[Buffer]:
+    """As `encode_threaded`, with the frames' work in `pool`.
+
+    Close the iterator when it is not exhausted (`contextlib.aclosing`): that, an error or a cancellation cancels the outstanding work.
+
+    Args:
+        pool: a thread pool, which several encoders may share; it is not shut down.
+        inline_below: frames with less plaintext are encoded on the event loop's thread.
+    """
+    return _run_async(_encoding(encoder), chunks, pool=pool, in_flight=in_flight, inline_below=inline_below)
+
+
+def decode_async(
+    decoder: ObjectDecoder | PayloadDecoder,
+    chunks: AsyncIterable[Buffer],
+    *,
+    pool: Executor,
+    in_flight: int = DEFAULT_IN_FLIGHT,
+    inline_below: int = INLINE_BELOW_BYTES,
+) -> AsyncIterator[Buffer]:
+    """As `decode_threaded`, with the frames' work in `pool`; see `encode_async`."""
+    return _run_async(_decoding(decoder), chunks, pool=pool, in_flight=in_flight, inline_below=inline_below)
+
+
+def _encoding(encoder: ObjectEncoder) -> _Machine[EncodedFrame]:
+    return _Machine(encoder.feed, encoder.finish, encoder.accept)
+
+
+def _decoding(decoder: ObjectDecoder | PayloadDecoder) -> _Machine[Decoded]:
+    if isinstance(decoder, PayloadDecoder):
+        return _Machine(decoder.feed, decoder.close, lambda _: ())
+    accept = decoder.accept
+
+    def emit(decoded: Decoded) -> tuple[Buffer, ...]:
+        data = accept(decoded)
+        return (data,) if len(data) else ()
+
+    return _Machine(decoder.feed, decoder.close, emit)
+
+
+def _run_threaded(machine: _Machine[_R], chunks: Iterable[Buffer], *, workers: int, in_flight: int) -> Iterator[Buffer]:
+    _check_in_flight(in_flight)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="s4-codec") if workers else None
+    inline_below = INLINE_BELOW_BYTES if workers else None
+    window: deque[Future[_R] | _Done[_R]] = deque()
+    try:
+        for work in _all_work(machine, chunks):
+            serial = isinstance(work, DecodeStream)
+            while len(window) >= (1 if serial else in_flight):
+                yield from machine.emit(window.popleft().result())
+            if isinstance(work, DecodeStream):
+                yield from work
+            else:
+                window.append(_start(work, pool, inline_below))
+        while window:
+            yield from machine.emit(window.popleft().result())
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _all_work(machine: _Machine[_R], chunks: Iterable[Buffer]) -> "Iterator[_Task[_R] | DecodeStream]":
+    for chunk in chunks:
+        yield from machine.feed(chunk)
+    yield from machine.end()
+
+
+async def _run_async(
+    machine: _Machine[_R], chunks: AsyncIterable[Buffer], *, pool: Executor, in_flight: int, inline_below: int
+) -> AsyncIterator[Buffer]:
+    _check_in_flight(in_flight)
+    source = aiter(chunks)
+    window: deque[Future[_R] | _Done[_R]] = deque()
+    try:
+        chunk: Buffer | None = b""
+        while chunk is not None:
+            chunk = await anext(source, None)
+            for work in machine.end() if chunk is None else machine.feed(chunk):
+                serial = isinstance(work, DecodeStream)
+                while len(window) >= (1 if serial else in_flight):
+                    for buffer in machine.emit(await _result(window.popleft())):
+                        yield buffer
+                if not isinstance(work, DecodeStream):
+                    window.append(_start(work, pool, inline_below))
+                    continue
+                steps = iter(work)
+                executor = pool if work.size >= inline_below else None
+                while (piece := await _step(steps, executor)) is not None:
+                    yield piece
+            while window and (chunk is None or window[0].done()):
+                for buffer in machine.emit(await _result(window.popleft())):
+                    yield buffer
+    finally:
+        for outstanding in window:
+            outstanding.cancel()
+
+
+class _Done(Generic[_R]):
+    """A result that is there already, with the face of a future."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: _R) -> None:
+        self._value = value
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> _R:
+        return self._value
+
+    def cancel(self) -> bool:
+        return False
+
+
+def _start(task: _Task[_R], pool: Executor | None, inline_below: int | None) -> Future[_R] | _Done[_R]:
+    if pool is None or (inline_below is not None and task.size < inline_below):
+        return _Done(task.run())
+    return pool.submit(task.run)
+
+
+async def _result(outstanding: Future[_R] | _Done[_R]) -> _R:
+    if isinstance(outstanding, _Done) or outstanding.done():
+        return outstanding.result()
+    return await asyncio.wrap_future(outstanding)
+
+
+async def _step(steps: Iterator[Buffer], pool: Executor | None) -> Buffer | None:
+    if pool is None:
+        return next(steps, None)
+    return await asyncio.get_running_loop().run_in_executor(pool, next, steps, None)
+
+
+def _check_in_flight(in_flight: int) -> None:
+    if in_flight < 1:
+        raise ValueError(f"in_flight must be at least 1, not {in_flight}")

@@ -1,0 +1,62 @@
+"""How much plaintext one frame holds.
+
+Small frames make ranges cheap, large ones save headers and index entries; docs/adr/0003-frame-size.md has the measurements.
+"""
+
+from enum import StrEnum
+
+from s4_format import CodecId
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+MIN_FRAME_BYTES = 256 * KIB
+DEFAULT_FRAME_BYTES = 1 * MIB
+MAX_FRAME_BYTES = 8 * MIB
+
+TARGET_FRAMES = 1 << 20
+"""Frames grow with the object so that a body has at most this many, as far as `MAX_FRAME_BYTES` allows."""
+
+_PART_FRAMES = 64
+_REFERENCE_FRAME_BYTES = ((1 * MIB, 1 * MIB), (100 * MIB, 4 * MIB))
+_REFERENCE_UNKNOWN = 4 * MIB
+_REFERENCE_LARGEST = 16 * MIB
+
+
+class FramePolicy(StrEnum):
+    """Who decides the frame size."""
+
+    DEFAULT = "default"
+    """This package: small frames, and a frame that does not shrink is stored as it is."""
+    REFERENCE = "reference"
+    """The reference's sizes and bytes, for bodies equal to its own (wire-format.md 6.1)."""
+
+
+def frame_size(policy: FramePolicy, *, size: int | None, codec: CodecId) -> int:
+    """Plaintext bytes of each frame but the last, for an object of `size` bytes (None when unknown) written with `codec`."""
+    match policy:
+        case FramePolicy.REFERENCE:
+            return _reference_frame_size(size)
+        case FramePolicy.DEFAULT:
+            return _default_frame_size(size, codec)
+
+
+def part_frame_size(part_size: int) -> int:
+    """As `frame_size`, for a part of `part_size` bytes of an object whose own size is not known."""
+    return min(max(-(-part_size // _PART_FRAMES), DEFAULT_FRAME_BYTES), MAX_FRAME_BYTES)
+
+
+def _default_frame_size(size: int | None, codec: CodecId) -> int:
+    frame = DEFAULT_FRAME_BYTES
+    while size is not None and frame < MAX_FRAME_BYTES and size > frame * TARGET_FRAMES:
+        frame *= 2
+    return frame
+
+
+def _reference_frame_size(size: int | None) -> int:
+    if size is None:
+        return _REFERENCE_UNKNOWN
+    for limit, frame in _REFERENCE_FRAME_BYTES:
+        if size <= limit:
+            return frame
+    return _REFERENCE_LARGEST
