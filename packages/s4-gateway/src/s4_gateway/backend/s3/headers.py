@@ -1,0 +1,114 @@
+"""HTTP headers of S3 both ways. Here every value is `str` holding wire bytes as latin-1; aiohttp writes UTF-8."""
+
+import re
+from calendar import timegm
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_tz
+from functools import lru_cache
+
+from s4_gateway.backend.abc import SYSTEM_HEADERS, BackendError, StoredObject
+
+META_PREFIX = "x-amz-meta-"
+
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# What an answer says about itself rather than about the object, or what has a field of its own.
+_NOT_EXTRA = frozenset(
+    {"x-amz-id-2", "x-amz-request-id", "x-amz-version-id", "x-amz-storage-class", "x-amz-bucket-region", "x-amz-delete-marker"}
+)
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+def wire_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers of an answer: lower-case names, latin-1 values, repeated ones joined by a comma (RFC 9110 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name = raw_name.decode("latin-1").lower()
+        value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def stored_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The request headers that store `headers` and `metadata` with an object.
+
+    Raises:
+        BackendError: InvalidArgument for a control character, which no HTTP message can carry.
+    """
+    wire = dict(headers)
+    for name, value in metadata.items():
+        wire[META_PREFIX + name] = value
+    for name, value in wire.items():
+        if _FORBIDDEN.search(value) or _FORBIDDEN.search(name):
+            raise BackendError("InvalidArgument", 400, f"header {name!r} holds a control character")
+    return wire
+
+
+def for_aiohttp(headers: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
+    """(headers for aiohttp, whether their bytes must be narrowed on the way out).
+
+    aiohttp encodes header text as UTF-8. Wire bytes that are UTF-8 are decoded so that it writes the same bytes. Where one value is not,
+    all stay latin-1 text and `payload.BodyPayload` turns the encoded head back into single bytes.
+    """
+    if all(map(str.isascii, headers.values())):
+        return headers, False
+    try:
+        return {name: value.encode("latin-1").decode("utf-8") for name, value in headers.items()}, False
+    except UnicodeDecodeError:
+        return headers, True
+
+
+@lru_cache(maxsize=1024)
+def http_date(value: str) -> int | None:
+    """Seconds since the epoch of an HTTP date (RFC 9110 5.6.7); None if it is none."""
+    try:
+        parts = parsedate_tz(value)
+        return None if parts is None else timegm((*parts[:6], 0, 0, 0)) - (parts[9] or 0)
+    except (ValueError, OverflowError, IndexError):
+        return None
+
+
+def unquoted(etag: str) -> str:
+    """An entity tag without its quotes."""
+    return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
+
+
+def number(headers: Mapping[str, str], name: str) -> int | None:
+    """A header that is a decimal number; None where it is missing or something else."""
+    value = headers.get(name, "")
+    return int(value) if _DIGITS.fullmatch(value) else None
+
+
+def unusable(what: str) -> BackendError:
+    """The error for an answer that cannot be one of an S3 store."""
+    return BackendError("InternalError", 500, f"unusable answer of the storage backend: {what}")
+
+
+def stored_object(key: str, headers: Mapping[str, str], *, size: int) -> StoredObject:
+    """The object that an answer to HEAD or GET describes.
+
+    Raises:
+        BackendError: ETag or Last-Modified is missing.
+    """
+    modified = http_date(headers.get("last-modified", ""))
+    etag = unquoted(headers.get("etag", ""))
+    if modified is None or not etag:
+        raise unusable("no Last-Modified or no ETag")
+    metadata: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.startswith("x-amz-"):
+            if name.startswith(META_PREFIX):
+                metadata[name[len(META_PREFIX) :]] = value
+            elif name not in _NOT_EXTRA:
+                extra[name] = value
+    return StoredObject(
+        key=key,
+        size=size,
+        etag=etag,
+        modified=modified,
+        headers={name: headers[name] for name in SYSTEM_HEADERS if name in headers},
+        metadata=metadata,
+        version_id=headers.get("x-amz-version-id"),
+        storage_class=headers.get("x-amz-storage-class"),
+        extra=extra,
+    )

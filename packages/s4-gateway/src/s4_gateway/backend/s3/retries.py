@@ -1,0 +1,255 @@
+"""Signed requests, attempted a bounded number of times."""
+
+import asyncio
+import hashlib
+import random
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar
+
+import aiohttp
+
+from s4_gateway.backend._rules import exact_pieces
+from s4_gateway.backend.abc import BackendError, Outcome, Payload
+from s4_gateway.backend.s3.credentials import Credentials, KeyPair
+from s4_gateway.backend.s3.errors import AttemptError, answered, inside_success, unanswered
+from s4_gateway.backend.s3.headers import wire_headers
+from s4_gateway.backend.s3.options import Observer, S3Options, split_endpoint
+from s4_gateway.backend.s3.transport import Transport, read_document
+from s4_gateway.backend.s3.xml import Node, parse
+from s4_gateway.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
+
+INLINE_HASH_LIMIT = 128 * 1024
+"""Bodies up to here are hashed on the event loop: a thread hop costs as much."""
+
+Result = TypeVar("Result")
+
+READING = frozenset({"GET", "HEAD"})
+
+
+class Guard(Enum):
+    """What protects a body on its way, so that the store refuses bytes that changed."""
+
+    TRANSPORT = "transport"
+    """TLS's own check; over plain HTTP the SHA-256 in the signature, which is cheaper than MD5."""
+    MD5 = "md5"
+    """Content-MD5, which is signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One S3 request.
+
+    Attributes:
+        operation: the method of `Backend` it serves, for counters.
+        method: HTTP method.
+        path: raw path.
+        query: raw query, without `?`.
+        headers: lower-case names, latin-1 values.
+        payload: the body; None = none.
+        guard: how the body is protected.
+        commits: the store may answer slowly, and an error may hide in a 200 answer.
+        has_key: the path names an object.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    payload: Payload | None = None
+    guard: Guard = Guard.TRANSPORT
+    commits: bool = False
+    has_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer, its body read.
+
+    Attributes:
+        status: HTTP status, 2xx.
+        headers: lower-case names, latin-1 values.
+        body: all of it.
+        seconds: from the start of the first attempt to this answer.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+    def document(self) -> Node:
+        """The body as XML."""
+        return parse(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A successful answer whose body is still to be read from `response`; whoever has it closes it and then calls `done(bytes read)`."""
+
+    status: int
+    headers: Mapping[str, str]
+    response: aiohttp.ClientResponse
+    done: Callable[[int], None]
+
+
+class Requester:
+    """Signs, sends, counts and repeats requests.
+
+    Attributes:
+        requests: attempts by method of `Backend`.
+    """
+
+    def __init__(self, options: S3Options, credentials: Credentials, observe: Observer | None) -> None:
+        self.requests: Counter[str] = Counter()
+        self._options = options
+        self._credentials = credentials
+        self._observe = observe
+        self._origin, self._host = split_endpoint(options.endpoint_url)
+        self._transport: Transport | None = None
+        self._keys: KeyPair | None = None
+        self._signer = Signer("", "")
+
+    def start(self) -> None:
+        """Open the connection pool; inside the running event loop."""
+        if self._transport is None:
+            self._transport = Transport(self._options)
+
+    async def close(self) -> None:
+        """Drop all connections; repeatable."""
+        if self._transport is not None:
+            await self._transport.close()
+            self._transport = None
+
+    async def call(self, request: Request) -> Answer:
+        """Send a request and read its whole answer.
+
+        Raises:
+            BackendError: no attempt succeeded.
+        """
+        begun = time.monotonic()
+
+        async def attempt(headers: Mapping[str, str]) -> Answer:
+            opened = await self._open(request, headers)
+            body = b""
+            try:
+                if request.method != "HEAD":
+                    body = await read_document(opened.response)
+            finally:
+                opened.response.release()
+                opened.done(len(body))
+            if request.commits:
+                _check_commit(body)
+            return Answer(opened.status, opened.headers, body, time.monotonic() - begun)
+
+        return await self._repeat(request, attempt)
+
+    async def open(self, request: Request) -> Opened:
+        """Send a request and read the head of its answer.
+
+        Raises:
+            BackendError: no attempt succeeded.
+        """
+        return await self._repeat(request, lambda headers: self._open(request, headers))
+
+    async def _repeat(self, request: Request, attempt: Callable[[Mapping[str, str]], Awaitable[Result]]) -> Result:
+        headers, payload_hash = await self._prepared(request)
+        lost = False
+        for number in range(1, self._options.attempts + 1):
+            signer = await self._current_signer()
+            signed = signer.sign(request.method, request.path, request.query, headers=headers, payload_hash=payload_hash, when=time.time())
+            try:
+                return await attempt(signed)
+            except AttemptError as error:
+                if not error.transient or number == self._options.attempts:
+                    raise error.final(lost=lost, reads=request.method in READING) from error
+                lost = lost or error.outcome is Outcome.UNKNOWN
+            await asyncio.sleep(self._pause(number))
+        raise AssertionError("attempts is at least 1")
+
+    def _pause(self, attempts: int) -> float:
+        """Seconds before the next attempt: random over the whole span ("full jitter"), so that clients that failed together spread out."""
+        return random.uniform(0, min(self._options.backoff_limit, self._options.backoff * 2 ** (attempts - 1)))
+
+    async def _open(self, request: Request, headers: Mapping[str, str]) -> Opened:
+        """One attempt."""
+        if self._transport is None:
+            raise RuntimeError("the backend is not started")
+        operation = request.operation
+        self.requests[operation] += 1
+        begun = time.monotonic()
+        url = f"{self._origin}{request.path}?{request.query}" if request.query else self._origin + request.path
+        sent = 0 if request.payload is None else request.payload.size
+
+        def done(received: int, status: int = 0) -> None:
+            if self._observe is not None:
+                self._observe(operation, status, sent, received, time.monotonic() - begun)
+
+        try:
+            response = await self._transport.send(request.method, url, headers=headers, payload=request.payload, commits=request.commits)
+        except BaseException:
+            done(0)
+            raise
+        status = response.status
+        answer_headers = wire_headers(response.raw_headers)
+        if 200 <= status < 300:
+            return Opened(status, answer_headers, response, lambda received: done(received, status))
+        body = b""
+        try:
+            body = b"" if request.method == "HEAD" else await read_document(response)
+        finally:
+            response.release()
+            done(len(body), status)
+        raise answered(status, answer_headers, body, has_key=request.has_key)
+
+    async def _prepared(self, request: Request) -> tuple[dict[str, str], str]:
+        """(headers to sign, payload hash): what stays the same over all attempts."""
+        headers = {"host": self._host, **request.headers}
+        payload = request.payload
+        if payload is None or payload.size == 0:
+            return headers, EMPTY_SHA256
+        if request.guard is Guard.MD5:
+            headers["content-md5"] = b64encode(await _digest(payload, "md5")).decode()
+            return headers, UNSIGNED_PAYLOAD
+        if self._options.secure:
+            return headers, UNSIGNED_PAYLOAD
+        return headers, (await _digest(payload, "sha256")).hex()
+
+    async def _current_signer(self) -> Signer:
+        keys = await self._credentials.current()
+        if keys is not self._keys:
+            self._keys = keys
+            self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, self._options.region)
+        return self._signer
+
+
+def _check_commit(body: bytes) -> None:
+    """Raise what an answer with status 200 says about a commit that failed after its head was sent.
+
+    Raises:
+        AttemptError: an error document, or none that can be understood, which leaves the outcome open.
+    """
+    try:
+        root = parse(body)
+    except BackendError as error:
+        raise unanswered(error.message, sent=True) from error
+    if root.name == "Error":
+        raise inside_success(body)
+
+
+async def _digest(payload: Payload, algorithm: str) -> bytes:
+    if payload.size <= INLINE_HASH_LIMIT:
+        return _hash(payload, algorithm)
+    return await asyncio.to_thread(_hash, payload, algorithm)
+
+
+def _hash(payload: Payload, algorithm: str) -> bytes:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for piece in exact_pieces(payload):
+        digest.update(piece)
+    return digest.digest()
