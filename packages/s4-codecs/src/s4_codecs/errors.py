@@ -2,6 +2,7 @@
 
     CodecError (ValueError)
      ├─ CrcMismatchError        decoded bytes have another CRC32C than promised
+     ├─ ChecksumMismatchError   the whole object has another checksum or ETag than its metadata says
      ├─ SizeMismatchError       decoded or stored bytes are fewer or more than promised
      ├─ SizeLimitError          a promised size exceeds the caller's limit
      ├─ CorruptPayloadError     the compressed stream itself is damaged
@@ -26,6 +27,7 @@ class Reason(StrEnum):
     """Why an operation failed, for machines."""
 
     CRC_MISMATCH = "crc-mismatch"
+    CHECKSUM_MISMATCH = "checksum-mismatch"
     SIZE_MISMATCH = "size-mismatch"
     BODY_TRUNCATED = "body-truncated"
     SIZE_LIMIT = "size-limit"
@@ -56,6 +58,12 @@ class CrcMismatchError(CodecError):
     """The decoded bytes have another CRC32C than the header or manifest promised."""
 
     reason = Reason.CRC_MISMATCH
+
+
+class ChecksumMismatchError(CodecError):
+    """The whole object has another checksum or ETag than its metadata says, although every frame is sound."""
+
+    reason = Reason.CHECKSUM_MISMATCH
 
 
 class SizeMismatchError(CodecError):
