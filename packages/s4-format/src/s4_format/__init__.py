@@ -8,6 +8,7 @@ An index travels in a `Sidecar` (S4IX) beside the object or in a `Trailer` (S4T1
 
 from s4_format._buffer import Buffer
 from s4_format._version import __version__
+from s4_format.attributes import MAX_ATTRIBUTES_BYTES, Attributes
 from s4_format.codec_id import CodecId, codec_from_label
 from s4_format.crc32c import ACCELERATED, crc32c
 from s4_format.envelope import ENVELOPE_MAGIC_BYTES, EnvelopeKind, detect_envelope
@@ -31,7 +32,7 @@ from s4_format.frame import (
     parse_padding_header,
     read_frame,
 )
-from s4_format.frames import MAX_TABLE_FRAMES, FrameEntry, FrameTable, FrameTableBuilder
+from s4_format.frames import MAX_TABLE_FRAMES, FrameColumns, FrameEntry, FrameTable, FrameTableBuilder
 from s4_format.index import MAX_FRAMES, MAX_SIDECAR_BYTES, SIDECAR_MAGIC, Sidecar, SseBinding, decode_sidecar, scan_frames
 from s4_format.keys import (
     DICTIONARY_PREFIX,
@@ -44,6 +45,7 @@ from s4_format.keys import (
     is_reserved,
     sidecar_key,
 )
+from s4_format.leaves import LEAF_FRAMES, SINGLE_LEVEL_FRAMES, Directory, Span
 from s4_format.manifest import (
     CHECKSUM_KEY_PREFIX,
     METADATA_PREFIX,
@@ -53,8 +55,21 @@ from s4_format.manifest import (
     select_reserved,
     strip_reserved,
 )
+from s4_format.parts import MAX_PARTS, Part
 from s4_format.ranges import RangePlan, lookup_range
 from s4_format.reader import END, MAX_ITEM_BYTES, MAX_KEPT_PADDING, NEED_DATA, FrameReader, Signal
+from s4_format.trailer import (
+    FOOTER_BYTES,
+    SUFFIX_BYTES,
+    TAIL_BYTES,
+    TRAILER_MAGIC,
+    Tail,
+    Trailer,
+    encode_trailer,
+    read_tail,
+    read_trailer,
+    trailer_size,
+)
 
 __all__ = [
     "ACCELERATED",
@@ -62,12 +77,16 @@ __all__ = [
     "DICTIONARY_PREFIX",
     "END",
     "ENVELOPE_MAGIC_BYTES",
+    "FOOTER_BYTES",
     "FRAME_HEADER_BYTES",
     "FRAME_MAGIC",
+    "LEAF_FRAMES",
     "MAGIC_BYTES",
+    "MAX_ATTRIBUTES_BYTES",
     "MAX_FRAMES",
     "MAX_ITEM_BYTES",
     "MAX_KEPT_PADDING",
+    "MAX_PARTS",
     "MAX_SIDECAR_BYTES",
     "MAX_TABLE_FRAMES",
     "METADATA_PREFIX",
@@ -78,12 +97,19 @@ __all__ = [
     "RESERVED_LISTING_JUMPS",
     "SIDECAR_MAGIC",
     "SIDECAR_SUFFIX",
+    "SINGLE_LEVEL_FRAMES",
+    "SUFFIX_BYTES",
+    "TAIL_BYTES",
+    "TRAILER_MAGIC",
     "VERSION_MARK",
+    "Attributes",
     "Buffer",
     "CodecId",
+    "Directory",
     "EnvelopeKind",
     "FormatError",
     "Frame",
+    "FrameColumns",
     "FrameEntry",
     "FrameError",
     "FrameHeader",
@@ -95,13 +121,17 @@ __all__ = [
     "ManifestError",
     "MetadataKey",
     "Padding",
+    "Part",
     "PayloadManifest",
     "RangePlan",
     "Reason",
     "Sidecar",
     "SidecarError",
     "Signal",
+    "Span",
     "SseBinding",
+    "Tail",
+    "Trailer",
     "TrailerError",
     "__version__",
     "codec_from_label",
@@ -110,6 +140,7 @@ __all__ = [
     "decode_sidecar",
     "detect_envelope",
     "dictionary_key",
+    "encode_trailer",
     "is_dictionary_id",
     "is_reserved",
     "iter_frames",
@@ -123,9 +154,12 @@ __all__ = [
     "parse_padding_header",
     "quote_etag",
     "read_frame",
+    "read_tail",
+    "read_trailer",
     "scan_frames",
     "select_reserved",
     "sidecar_key",
     "strip_reserved",
+    "trailer_size",
     "unquote_etag",
 ]

@@ -10,6 +10,8 @@ from sys import byteorder
 from s4_format._buffer import Buffer, as_view
 
 _POLYNOMIAL = 0x82F63B78
+_WORTH_TABLES = 1024
+_BLOCK = 65536
 
 
 def _byte_table() -> tuple[int, ...]:
@@ -26,27 +28,35 @@ _BYTE_TABLE = _byte_table()
 
 
 @cache
-def _word_table() -> tuple[int, ...]:
-    """One step for two bytes at once, which halves the time; made on first use because it has 65,536 rows."""
-    first = [_BYTE_TABLE[word & 0xFF] for word in range(65536)]
-    return tuple(_BYTE_TABLE[(crc ^ word >> 8) & 0xFF] ^ crc >> 8 for word, crc in enumerate(first))
+def _word_tables() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What two bytes leave behind when they are the first and when they are the last two of four; made on first use, for its size."""
+    first = [_BYTE_TABLE[word & 0xFF] ^ word >> 8 for word in range(65536)]
+    last = [_BYTE_TABLE[crc & 0xFF] ^ crc >> 8 for crc in first]
+    return tuple(last[crc & 0xFFFF] ^ crc >> 16 for crc in last), tuple(last)
 
 
 def _portable(data: Buffer, value: int = 0) -> int:
     view = as_view(data)
     crc = value ^ 0xFFFFFFFF
-    even = len(view) & ~1
-    if even >= 4096:
-        words = array("H", view[:even].tobytes())
-        if byteorder == "big":
-            words.byteswap()
-        table = _word_table()
-        for word in words:
-            crc = table[(crc ^ word) & 0xFFFF] ^ crc >> 16
-        view = view[even:]
+    whole = len(view) & ~3
+    if whole >= _WORTH_TABLES:
+        for start in range(0, whole, _BLOCK):
+            crc = _by_words(view[start : min(start + _BLOCK, whole)], crc)
+        view = view[whole:]
     for byte in view:
         crc = _BYTE_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF
+
+
+def _by_words(block: memoryview, crc: int) -> int:
+    words = array("I", block.tobytes())
+    if byteorder == "big":
+        words.byteswap()
+    front, back = _word_tables()
+    for word in words:
+        word ^= crc
+        crc = front[word & 0xFFFF] ^ back[word >> 16]
+    return crc
 
 
 try:

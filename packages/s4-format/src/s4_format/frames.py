@@ -70,6 +70,7 @@ class FrameTable:
 
     Args:
         columns: the table's numbers; the table owns them from here on.
+        in_order: whether they keep the rules because of how they were made, and need no check (a third of a second for 2^20 rows).
 
     Raises:
         FrameError: OFFSET_OVERFLOW, NOT_MONOTONIC, TOO_MANY_FRAMES (above 2^20).
@@ -77,10 +78,11 @@ class FrameTable:
 
     __slots__ = ("_columns",)
 
-    def __init__(self, columns: FrameColumns) -> None:
+    def __init__(self, columns: FrameColumns, *, in_order: bool = False) -> None:
         if len(columns.original_sizes) > MAX_TABLE_FRAMES:
             raise FrameError(f"{len(columns.original_sizes)} frames are more than {MAX_TABLE_FRAMES}", Reason.TOO_MANY_FRAMES)
-        _check_order(columns)
+        if not in_order:
+            _check_order(columns)
         self._columns = columns
 
     @classmethod
@@ -109,7 +111,7 @@ class FrameTable:
         builder = FrameTableBuilder()
         for original_size, stored_size in sizes:
             builder.append(original_size, stored_size)
-        return cls(builder.build().columns)
+        return cls(builder.build().columns, in_order=True)
 
     @property
     def columns(self) -> FrameColumns:
@@ -243,7 +245,7 @@ class FrameTableBuilder:
 
     def build(self) -> FrameTable:
         """The table of what was collected so far; the builder can go on."""
-        return FrameTable(FrameColumns(*(column[:] for column in self._columns.all())))
+        return FrameTable(FrameColumns(*(column[:] for column in self._columns.all())), in_order=True)
 
     def _require_room(self, original_size: int, stored_size: int) -> None:
         if self._original_end + original_size >= _U64_END or self._stored_end + stored_size >= _U64_END:

@@ -185,6 +185,7 @@ def _pack_entries(frames: FrameTable) -> bytes:
 
 
 _SCAN_HEADER = Struct("<4sIQQ")
+_SHORT_PADDING = (PADDING_MAGIC, 0, 0, 0)
 _CODECS = frozenset(int(codec) for codec in CodecId)
 
 
@@ -202,17 +203,18 @@ def scan_frames(body: Buffer) -> tuple[FrameTable, int]:
     columns = FrameColumns.empty()
     original_offsets, original_sizes, stored_offsets, stored_sizes = columns.all()
     offset = original_end = 0
-    while end - offset >= PADDING_HEADER_BYTES:
-        if view[offset : offset + 4] == PADDING_MAGIC:
+    unpack = _SCAN_HEADER.unpack_from
+    while (left := end - offset) >= PADDING_HEADER_BYTES:
+        if left < FRAME_HEADER_BYTES and view[offset : offset + 4] != PADDING_MAGIC:
+            break
+        magic, codec, original_size, payload_size = unpack(view, offset) if left >= FRAME_HEADER_BYTES else _SHORT_PADDING
+        if magic == PADDING_MAGIC:
             offset = _behind_padding(view, offset)
             continue
-        if end - offset < FRAME_HEADER_BYTES:
-            break
-        magic, codec, original_size, payload_size = _SCAN_HEADER.unpack_from(view, offset)
         if magic != FRAME_MAGIC or codec not in _CODECS:
             parse_frame_header(view, offset)
         stored_size = FRAME_HEADER_BYTES + payload_size
-        if stored_size > end - offset:
+        if stored_size > left:
             raise FrameError(f"{payload_size} bytes are declared, fewer are there", Reason.PAYLOAD_TRUNCATED, offset=offset)
         if original_end + original_size >= 2**64:
             raise FrameError("the original sizes do not fit in 64 bits", Reason.OFFSET_OVERFLOW, offset=offset)
@@ -224,7 +226,7 @@ def scan_frames(body: Buffer) -> tuple[FrameTable, int]:
             raise FrameError(f"more than {MAX_TABLE_FRAMES} frames", Reason.TOO_MANY_FRAMES, offset=offset)
         offset += stored_size
         original_end += original_size
-    return FrameTable(columns), end
+    return FrameTable(columns, in_order=True), end
 
 
 def _behind_padding(view: memoryview, offset: int) -> int:
