@@ -106,14 +106,14 @@ def chunked_wire(
         line = f"{len(chunk):x}"
         if seed is not None:
             digest = sha256(chunk).hexdigest()
-            text = "\n".join(["AWS4-HMAC-SHA256-PAYLOAD", timestamp, scope, previous, sigv4.EMPTY_SHA256, digest])
+            text = f"AWS4-HMAC-SHA256-PAYLOAD\n{timestamp}\n{scope}\n{previous}\n{sigv4.EMPTY_SHA256}\n{digest}"
             previous = sigv4.sign(key, text)
             line += f";chunk-signature={previous}"
         wire += [line.encode(), b"\r\n", chunk, b"\r\n" if chunk else b""]
     wire += [f"{name}:{value}\r\n".encode() for name, value in (trailers or {}).items()]
     if sign_trailer:
         lines = "".join(f"{name}:{value}\n" for name, value in (trailers or {}).items())
-        text = "\n".join(["AWS4-HMAC-SHA256-TRAILER", timestamp, scope, previous, sha256(lines.encode()).hexdigest()])
+        text = f"AWS4-HMAC-SHA256-TRAILER\n{timestamp}\n{scope}\n{previous}\n{sha256(lines.encode()).hexdigest()}"
         wire.append(f"x-amz-trailer-signature:{sigv4.sign(key, text)}\r\n".encode())
     wire.append(b"\r\n")
     return b"".join(wire)

@@ -113,7 +113,9 @@ def test_signed_requests_are_accepted(wire: Wire, auth: Authenticator, operation
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
-def test_requests_signed_with_another_secret_are_refused(auth: Authenticator, operation: Callable[[Any], object], strange_wire: Wire) -> None:
+def test_requests_signed_with_another_secret_are_refused(
+    auth: Authenticator, operation: Callable[[Any], object], strange_wire: Wire
+) -> None:
     """The same requests with a wrong secret are SignatureDoesNotMatch."""
     operation(strange_wire.client)
 
@@ -181,5 +183,3 @@ def test_signature_version_2_is_refused_clearly(auth: Authenticator) -> None:
         with pytest.raises(S3Error, match="use AWS4-HMAC-SHA256") as error:
             auth.authenticate(call)
         assert error.value.code == "InvalidRequest"
-
-
