@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "s3"
@@ -30,9 +30,11 @@ MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
 UNSIGNED_HEADERS = frozenset({"authorization", "connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
 """Headers a signer leaves out, because hops on the way may change them."""
 
-_SAFE = "-_.~"
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+# str.translate over latin-1 text is several times faster than urllib.parse.quote, which takes byte after byte.
+_QUERY_TABLE = {byte: f"%{byte:02X}" for byte in range(256) if byte not in _SAFE}
+_PATH_TABLE = {byte: text for byte, text in _QUERY_TABLE.items() if byte != ord("/")}
 _plain_path = re.compile(rb"/[A-Za-z0-9/._~-]*").fullmatch
-_plain_query_part = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
 # Only ASCII white space: values are latin-1 text, in which 0x85 and 0xA0 are halves of UTF-8 characters.
 _untidy = re.compile(r"[\t-\r]| {2}").search
 _runs = re.compile(r"[\t-\r ]+")
@@ -40,12 +42,12 @@ _runs = re.compile(r"[\t-\r ]+")
 
 def encode_path(key: bytes) -> str:
     """Percent-encode object key or path bytes the one way that needs no further canonicalisation; `/` stays."""
-    return quote_from_bytes(key, safe=_SAFE + "/")
+    return key.decode("latin-1").translate(_PATH_TABLE)
 
 
 def encode_query(value: bytes) -> str:
     """Percent-encode the bytes of one query name or value, `/` included."""
-    return quote_from_bytes(value, safe=_SAFE)
+    return value.decode("latin-1").translate(_QUERY_TABLE)
 
 
 def canonical_path(raw_path: bytes) -> str:
@@ -70,7 +72,7 @@ def query_pairs(raw_query: bytes) -> list[tuple[bytes, bytes]]:
 
 def canonical_query(pairs: Iterable[tuple[bytes, bytes]]) -> str:
     """Decoded pairs, encoded and then sorted by encoded name and value. The caller leaves `X-Amz-Signature` out."""
-    encoded = [(_encode_query(name), _encode_query(value)) for name, value in pairs]
+    encoded = [(encode_query(name), encode_query(value)) for name, value in pairs]
     encoded.sort()
     return "&".join([f"{name}={value}" for name, value in encoded])
 
@@ -215,12 +217,4 @@ def _signed_names(headers: Mapping[str, str]) -> list[str]:
 
 
 def _decode_query(part: bytes) -> bytes:
-    if _plain_query_part(part):
-        return part
-    return unquote_to_bytes(part.replace(b"+", b" "))
-
-
-def _encode_query(part: bytes) -> str:
-    if _plain_query_part(part):
-        return part.decode("ascii")
-    return encode_query(part)
+    return unquote_to_bytes(part.replace(b"+", b" ")) if b"%" in part or b"+" in part else part

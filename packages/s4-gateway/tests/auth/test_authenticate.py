@@ -434,6 +434,19 @@ def test_a_trailer_needs_a_payload_that_has_one(payload_hash: str) -> None:
     refused(call, "InvalidRequest")
 
 
+@pytest.mark.parametrize("payload_hash", [sigv4.UNSIGNED_PAYLOAD, sha256(b"x").hexdigest()])
+@pytest.mark.parametrize(("declared", "size", "fits"), [("1", 1, True), ("1", 2, False), ("1", None, False), ("", 1, False)])
+def test_a_decoded_length_needs_a_chunked_payload(payload_hash: str, declared: str, size: int | None, fits: bool) -> None:
+    """Without framing a decoded length can only be the body's own: other bodies would be stored with their framing in them."""
+    headers = signed_headers("PUT", payload_hash=payload_hash, headers={"x-amz-decoded-content-length": declared})
+    call = call_with(headers, method="PUT", body=Body([b"x"], size=size))
+
+    if fits:
+        assert authenticator().authenticate(call).body.size == size
+    else:
+        refused(call, "InvalidRequest")
+
+
 @pytest.mark.parametrize(("size", "close"), [(0, False), (5, True), (None, True)])
 def test_a_refusal_reads_nothing_and_says_whether_a_body_is_left(size: int | None, close: bool) -> None:
     """A bad signature is answered before a byte of the body came; the connection is then of no more use."""

@@ -311,8 +311,8 @@ async def test_body_hands_on_data_and_then_trailers() -> None:
     assert body.trailers == CRC
 
 
-async def test_body_of_large_reads_decodes_in_a_thread_and_small_chunks_are_joined() -> None:
-    """Reads of any size give the same data, in few pieces."""
+async def test_body_joins_small_chunks() -> None:
+    """Many small chunks in one read are handed on as one piece."""
     chunks = [bytes([i % 251]) * 100 for i in range(5000)]
     plain = b"".join(chunks)
     wire = chunked_wire(chunks, seed=SEED)

@@ -9,7 +9,6 @@ Source: Amazon S3 API Reference, "Signature Calculations for the Authorization H
 "... Including Trailing Headers (Chunked Upload)".
 """
 
-import asyncio
 import hmac
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -30,8 +29,6 @@ MAX_TRAILERS = 100
 
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
 
-_HOP_BYTES = 256 * 1024
-"""Pieces of at least this size are decoded in a thread: hashing them takes longer than the hop and releases the interpreter lock."""
 _MANY_PIECES = 16
 """More pieces than this out of one read are joined: handing each on costs more than copying chunks that small."""
 
@@ -218,6 +215,9 @@ class ChunkedBody:
     """A request body with aws-chunked framing taken off and everything signed in it verified.
 
     A clean end of the iteration means what `ChunkedDecoder.finish` means; pieces come before that.
+
+    Hashing stays in the event loop: a server hands out reads of 64 to 256 KiB, which take 50 to 200 us, and a thread for each of them cost
+    a quarter to a half of the throughput.
     """
 
     __slots__ = ("_decoder", "_raw")
@@ -243,9 +243,8 @@ class ChunkedBody:
         return self._decoder.trailers
 
     async def __aiter__(self) -> AsyncIterator[Buffer]:
-        feed = self._decoder.feed
         async for data in self._raw:
-            pieces = feed(data) if len(data) < _HOP_BYTES else await asyncio.to_thread(feed, data)
+            pieces = self._decoder.feed(data)
             if len(pieces) > _MANY_PIECES:
                 yield b"".join(pieces)
             else:

@@ -64,6 +64,9 @@ def held_body(body: RequestBody, payload_hash: str, *, headers: Mapping[str, str
     if framing is None:
         if "x-amz-trailer" in headers:
             raise S3Error("InvalidRequest", "x-amz-trailer needs a chunked payload with trailer.")
+        # Framing that nobody takes off would be stored as data, and the declared length is what bounds the body.
+        if headers.get("x-amz-decoded-content-length", str(body.size)) != str(body.size):
+            raise S3Error("InvalidRequest", "x-amz-decoded-content-length needs a chunked payload.")
         return body if payload_hash == sigv4.UNSIGNED_PAYLOAD else _promised(body, payload_hash.lower())
     announced = _announced(headers, framing)
     size = _decoded_length(headers)
