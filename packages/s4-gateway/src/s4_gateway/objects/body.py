@@ -1,0 +1,183 @@
+"""From stored bytes on their way to the logical bytes of a window, verified before they are handed on."""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+from s4_codecs import ObjectDecoder, PayloadDecoder, decode_async
+from s4_format import DICTIONARY_PREFIX, FrameTable, Manifest, dictionary_key
+
+from s4_gateway.backend.abc import BackendError, Buffer, Download
+from s4_gateway.errors import S3Error
+from s4_gateway.objects.attributes import Layout, unreadable
+from s4_gateway.objects.core import Core
+from s4_gateway.objects.face import Face
+
+MAX_DICTIONARY_BYTES = 1 << 20
+"""Largest dictionary that training, start and reading accept alike (wire-format.md section 8)."""
+DICTIONARIES_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Logical bytes [start, stop), and where in the body the download begins."""
+
+    start: int
+    stop: int
+    first_frame: int = 0
+    original_offset: int = 0
+    stored_offset: int = 0
+    frames: FrameTable | None = None
+
+
+class BodyOpener:
+    """Opens decoders over downloads."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._dictionaries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    async def open(self, bucket: str, face: Face, download: Download, window: Window) -> "VerifiedBody":
+        """Logical bytes of the window; the first piece is decoded before this returns, so most damage still gets an error document.
+
+        Raises:
+            S3Error: NotImplemented for what cannot be decoded here.
+            CodecError, FormatError, BackendError: damage or a broken download in the first piece; later ones rise while iterating.
+        """
+        chunks = await self._chunks(bucket, face, download, window)
+        body = VerifiedBody(chunks, download, expected=window.stop - window.start)
+        try:
+            await body.prime()
+        except BaseException:
+            await chunks.aclose()
+            raise
+        return body
+
+    async def _chunks(self, bucket: str, face: Face, download: Download, window: Window) -> AsyncGenerator[Buffer, None]:
+        manifest = face.manifest
+        layout = face.attributes.layout
+        if layout is Layout.ENCRYPTED:
+            raise unreadable(manifest)
+        whole = (window.start, window.stop) == (0, face.attributes.size)
+        if layout is Layout.FOREIGN or (layout is Layout.RAW and not whole):
+            return _pass(download)
+        if layout is Layout.FRAMED:
+            return self._framed(face, download, window, await self._dictionary(bucket, manifest))
+        if manifest.payload is None:
+            raise unreadable(manifest)
+        decoder = PayloadDecoder(manifest.payload, dictionary=await self._dictionary(bucket, manifest))
+        return _sliced(_payload(decoder, download), window)
+
+    def _framed(self, face: Face, download: Download, window: Window, dictionary: bytes | None) -> AsyncGenerator[Buffer, None]:
+        options = self._core.options
+        decoder = ObjectDecoder(
+            start=window.start,
+            stop=window.stop,
+            original_offset=window.original_offset,
+            stored_offset=window.stored_offset,
+            expected_size=face.attributes.size,
+            expect=window.frames,
+            first_frame=window.first_frame,
+            dictionary=dictionary,
+        )
+        return decode_async(
+            decoder, download, pool=self._core.codecs, in_flight=options.frames_in_flight, inline_below=options.inline_below
+        )
+
+    async def _dictionary(self, bucket: str, manifest: Manifest) -> bytes | None:
+        """The object's dictionary, checked against its id (wire-format.md section 8)."""
+        if manifest.dict_id is None or manifest.codec_label != "cpu-zstd-dict":
+            return None
+        known = self._dictionaries.get((bucket, manifest.dict_id))
+        if known is not None:
+            return known
+        try:
+            download = await self._core.backend.get_object(bucket, dictionary_key(manifest.dict_id))
+        except BackendError as error:
+            if error.status == 404:
+                raise S3Error(
+                    "InternalError", f"The object's dictionary {DICTIONARY_PREFIX}{manifest.dict_id} is not in its bucket."
+                ) from error
+            raise
+        async with download:
+            if download.object.size > MAX_DICTIONARY_BYTES:
+                raise S3Error("InternalError", "The object's dictionary is larger than 1 MiB.")
+            data = await download.read()
+        if sha256(data).hexdigest()[:16] != manifest.dict_id:
+            raise S3Error("InternalError", "The object's dictionary does not have the digest that its name says.")
+        self._dictionaries[bucket, manifest.dict_id] = data
+        while len(self._dictionaries) > DICTIONARIES_KEPT:
+            self._dictionaries.popitem(last=False)
+        return data
+
+
+async def _pass(download: Download) -> AsyncGenerator[Buffer, None]:
+    async for chunk in download:
+        yield chunk
+
+
+async def _payload(decoder: PayloadDecoder, download: Download) -> AsyncGenerator[Buffer, None]:
+    """Decode one payload; the last piece is held back until size and CRC of all of it were checked."""
+    held: Buffer | None = None
+    async for chunk in download:
+        for piece in decoder.feed(chunk):
+            if held is not None:
+                yield held
+            held = piece
+    for piece in decoder.close():
+        if held is not None:
+            yield held
+        held = piece
+    if held is not None:
+        yield held
+
+
+async def _sliced(chunks: AsyncGenerator[Buffer, None], window: Window) -> AsyncGenerator[Buffer, None]:
+    """Cut [start, stop) out of a body that is read from its beginning; it is read to its end, so that its checks are made."""
+    at = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            view = memoryview(chunk)
+            piece = view[max(0, window.start - at) : max(0, window.stop - at)]
+            at += len(view)
+            if len(piece):
+                yield piece
+
+
+class VerifiedBody:
+    """The logical bytes of one read: iterate once; `aclose` gives the backend's connection back, also if nothing was read."""
+
+    def __init__(self, chunks: AsyncGenerator[Buffer, None], download: Download, *, expected: int) -> None:
+        self._chunks = chunks
+        self._download = download
+        self._left = expected
+        self._first: Buffer | None = None
+
+    async def prime(self) -> None:
+        """Decode the first piece now, while an error can still become an error document."""
+        self._first = await anext(self._chunks, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        piece = self._first
+        self._first = None
+        if piece is None:
+            piece = await anext(self._chunks, None)
+        if piece is None:
+            if self._left:
+                raise S3Error("InternalError", f"The body ends {self._left} bytes early.")
+            raise StopAsyncIteration
+        self._left -= len(piece)
+        if self._left < 0:
+            raise S3Error("InternalError", "The body is longer than announced.")
+        return piece
+
+    async def aclose(self) -> None:
+        """Release decoder and download; repeatable."""
+        await self._chunks.aclose()
+        await self._download.aclose()

@@ -1,0 +1,53 @@
+"""Commit points whose answer may be lost: the write token tells whether this write is at the key (data-paths.md section 2)."""
+
+import secrets
+from collections.abc import Awaitable
+
+from s4_format import Manifest
+
+from s4_gateway.backend.abc import Backend, BackendError, Outcome, StoredObject, Written
+from s4_gateway.errors import S3Error
+
+LOST_CODES = frozenset({"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict"})
+"""Refusals that may answer one's own earlier attempt, when there was one."""
+
+
+def new_token() -> str:
+    """A random 128-bit write token, 32 lower-case hex digits."""
+    return secrets.token_hex(16)
+
+
+async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awaitable[Written]) -> Written:
+    """Await a write that stamps `token`; resolve an unknown outcome by reading the key.
+
+    Raises:
+        BackendError: the write did not happen (outcome REFUSED), as the store said it.
+        S3Error: ServiceUnavailable where the outcome stays unknown, also for a 412 that followed a lost attempt: that attempt may have held and
+            been overwritten, and the client's retry gets the definite answer.
+    """
+    try:
+        return await write
+    except BackendError as error:
+        if error.outcome is not Outcome.UNKNOWN and not (error.retried and error.code in LOST_CODES):
+            raise
+        found = await find_own(backend, bucket, key, token)
+        if found is not None:
+            return Written(found.etag, found.modified, found.modified, found.version_id)
+        if error.code == "SlowDown":
+            raise
+        raise S3Error("ServiceUnavailable", "The storage backend's answer was lost and the write is not there; try again.") from error
+
+
+async def find_own(backend: Backend, bucket: str, key: str, token: str) -> StoredObject | None:
+    """The object at the key if it is the write with this token; None if it is definitely not.
+
+    Raises:
+        S3Error: ServiceUnavailable when the key cannot be read: a failure is not an absence.
+    """
+    try:
+        found = await backend.head_object(bucket, key)
+    except BackendError as error:
+        if error.status == 404:
+            return None
+        raise S3Error("ServiceUnavailable", "The outcome of the write is unknown; try again.") from error
+    return found if Manifest.from_metadata(found.metadata).write_token == token else None

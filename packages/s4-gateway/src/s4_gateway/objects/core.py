@@ -1,0 +1,54 @@
+"""What every part of the object layer shares."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from s4_gateway.backend.abc import Backend
+from s4_gateway.objects.budget import ByteBudget
+from s4_gateway.objects.options import StoreOptions
+from s4_gateway.state.cache import AttributeCache
+from s4_gateway.state.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Backend, options, local state and threads of one gateway process."""
+
+    backend: Backend
+    options: StoreOptions
+    cache: AttributeCache
+    journal: Journal
+    codecs: ThreadPoolExecutor
+    """Compresses and decompresses frames."""
+    digests: ThreadPoolExecutor
+    """Hashes request bodies, beside the codecs."""
+    budget: ByteBudget
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Clean-up that outlives its request (aborting an upload after a disconnect); awaited at shutdown."""
+
+    def later(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run clean-up even if the request's own task is cancelled."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.keep(task)
+        return task
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Let a task outlive the request that started it; its own waiter, if there still is one, sees its error."""
+        self.tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.info("work that outlived its request ended in %r", task.exception())
+
+    async def settle(self) -> None:
+        """Wait for all clean-up."""
+        while self.tasks:
+            await asyncio.gather(*self.tasks, return_exceptions=True)

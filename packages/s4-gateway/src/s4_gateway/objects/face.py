@@ -1,0 +1,223 @@
+"""Finding out what clients see of a stored body: from metadata, the cache, the trailer, a sidecar or, at worst, the frames themselves.
+
+The order is the price: metadata costs nothing, the trailer one suffix GET, a walk over the frames the whole body.
+"""
+
+from dataclasses import dataclass, replace
+
+from s4_format import (
+    END,
+    NEED_DATA,
+    TAIL_BYTES,
+    FormatError,
+    Frame,
+    FrameReader,
+    FrameTable,
+    FrameTableBuilder,
+    Manifest,
+    Padding,
+    Part,
+    Tail,
+    read_tail,
+)
+
+from s4_gateway.backend.abc import Span, StoredObject, Suffix
+from s4_gateway.errors import S3Error
+from s4_gateway.objects.attributes import (
+    Attributes,
+    Layout,
+    attributes_from_metadata,
+    attributes_from_tail,
+    has_checksums,
+)
+from s4_gateway.objects.core import Core
+from s4_gateway.objects.sidecar import read_sidecar
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A stored body and its logical face."""
+
+    stored: StoredObject
+    manifest: Manifest
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller needs beyond size and ETag."""
+
+    checksums: bool = False
+    parts: bool = False
+    frames: bool = False
+
+
+class FaceFinder:
+    """Resolves faces and remembers them. Versioned reads bypass the cache: its key has no version id."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def find(
+        self, bucket: str, stored: StoredObject, *, wanted: Wanted = Wanted(), version: str | None = None, suffix: bytes | None = None
+    ) -> Face:
+        """The face of exactly this stored body.
+
+        Args:
+            bucket: where it lies.
+            stored: what the backend said of it.
+            wanted: what must be loaded; frames stay None only where there is no index (`index_absent`).
+            version: the version id the client asked for, if any.
+            suffix: the last bytes of the body, if they are at hand.
+
+        Raises:
+            S3Error: InternalError for a body that contradicts its metadata or trailer.
+            BackendError: the backend did not answer.
+        """
+        try:
+            manifest = Manifest.from_metadata(stored.metadata)
+        except FormatError as error:
+            raise S3Error("InternalError", f"The object's s4 metadata is damaged: {error}") from error
+        known = attributes_from_metadata(stored, manifest)
+        cached = self._core.cache.match(bucket, stored) if version is None else None
+        merged = _merge(known, cached)
+        if merged is not None and _enough(merged, manifest, wanted):
+            return Face(stored, manifest, merged)
+        found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)
+        if version is None:
+            self._core.cache.put_stored(bucket, stored, found)
+        return Face(stored, manifest, found)
+
+    async def _load(
+        self,
+        bucket: str,
+        stored: StoredObject,
+        manifest: Manifest,
+        *,
+        known: Attributes | None,
+        wanted: Wanted,
+        version: str | None,
+        suffix: bytes | None,
+    ) -> Attributes:
+        if manifest.trailer:
+            return await self._from_trailer(bucket, stored, wanted=wanted, version=version, suffix=suffix)
+        frames = await read_sidecar(self._core, bucket, stored) if version is None else None
+        if known is None:
+            if frames is None:
+                frames = await self._walk(bucket, stored, version)
+            known = Attributes(Layout.FRAMED, frames.original_size, manifest.logical_etag)
+        # The reference stores one frame per part, so its index is its part table.
+        known = replace(known, frames=frames, index_absent=frames is None)
+        return replace(known, parts=_parts_of(frames) if manifest.multipart else ())
+
+    async def _from_trailer(
+        self, bucket: str, stored: StoredObject, *, wanted: Wanted, version: str | None, suffix: bytes | None
+    ) -> Attributes:
+        if suffix is None:
+            suffix = await self._read(bucket, stored, Suffix(TAIL_BYTES), version)
+        try:
+            tail = read_tail(suffix, body_size=stored.size)
+            parts = (
+                tail.parts(await self._section(bucket, stored, tail.part_span, suffix, version))
+                if _load_parts(tail, wanted, suffix)
+                else None
+            )
+            frames = (
+                tail.frames(await self._section(bucket, stored, tail.index_span, suffix, version))
+                if _load_frames(tail, wanted, suffix)
+                else None
+            )
+        except FormatError as error:
+            raise S3Error("InternalError", f"The object's trailer is damaged: {error}") from error
+        return attributes_from_tail(tail, parts, frames)
+
+    async def _section(self, bucket: str, stored: StoredObject, span: tuple[int, int], suffix: bytes, version: str | None) -> bytes:
+        start, stop = span
+        held_from = stored.size - len(suffix)
+        if start == stop:
+            return b""
+        if start >= held_from:
+            return suffix[start - held_from : stop - held_from]
+        return await self._read(bucket, stored, Span(start, stop), version)
+
+    async def _read(self, bucket: str, stored: StoredObject, span: Span | Suffix, version: str | None) -> bytes:
+        """Bytes of exactly this body: the answer must still be it."""
+        download = await self._core.backend.get_object(bucket, stored.key, span=span, if_match=stored.etag, version_id=version)
+        async with download:
+            require_same(stored, download.object)
+            return await download.read()
+
+    async def _walk(self, bucket: str, stored: StoredObject, version: str | None) -> FrameTable:
+        """Read the whole body for its frame headers: only for multipart objects of the reference that carry neither stamp nor sidecar."""
+        builder = FrameTableBuilder()
+        reader = FrameReader()
+        download = await self._core.backend.get_object(bucket, stored.key, if_match=stored.etag, version_id=version)
+        try:
+            async with download:
+                async for chunk in download:
+                    reader.feed(chunk)
+                    _drain(reader, builder)
+                reader.close()
+                _drain(reader, builder)
+        except FormatError as error:
+            raise S3Error("InternalError", f"The object's frames are damaged: {error}") from error
+        return builder.build()
+
+
+class Moved(Exception):
+    """The object at the key is no longer the one that was looked at."""
+
+
+def require_same(expected: StoredObject, got: StoredObject) -> None:
+    """Compare ETag, size and time of two answers about one key (data-paths.md section 4).
+
+    Raises:
+        Moved: they are about different bodies.
+    """
+    if (expected.etag, expected.size, expected.modified) != (got.etag, got.size, got.modified):
+        raise Moved
+
+
+def _merge(known: Attributes | None, cached: Attributes | None) -> Attributes | None:
+    """Metadata of the answer wins; the cache fills in what metadata never has."""
+    if known is None or cached is None or known.layout is not cached.layout:
+        return known or cached
+    return replace(
+        known,
+        checksums=known.checksums or cached.checksums,
+        checksum_type=known.checksum_type or cached.checksum_type,
+        part_algorithm=cached.part_algorithm,
+        parts=cached.parts if known.parts is None else known.parts,
+        frames=cached.frames,
+        index_absent=cached.index_absent,
+    )
+
+
+def _enough(attributes: Attributes, manifest: Manifest, wanted: Wanted) -> bool:
+    if attributes.layout is not Layout.FRAMED:
+        return True
+    if wanted.checksums and not has_checksums(manifest, attributes):
+        return False
+    if wanted.parts and attributes.parts is None:
+        return attributes.index_absent
+    return not wanted.frames or attributes.frames is not None or attributes.index_absent
+
+
+def _load_parts(tail: Tail, wanted: Wanted, suffix: bytes) -> bool:
+    return wanted.parts or tail.body_size - tail.part_span[0] <= len(suffix)
+
+
+def _load_frames(tail: Tail, wanted: Wanted, suffix: bytes) -> bool:
+    return wanted.frames or tail.body_size - tail.index_span[0] <= len(suffix)
+
+
+def _parts_of(frames: FrameTable | None) -> tuple[Part, ...] | None:
+    return None if frames is None else tuple(Part(number, entry.original_size, None) for number, entry in enumerate(frames, 1))
+
+
+def _drain(reader: FrameReader, builder: FrameTableBuilder) -> None:
+    while (item := reader.next_item()) is not NEED_DATA and item is not END:
+        if isinstance(item, Frame):
+            builder.append(item.header.original_size, item.header.stored_size)
+        elif isinstance(item, Padding):
+            builder.skip(item.stored_size)

@@ -1,0 +1,218 @@
+"""PutObject: buffered below 8 MiB of stored bytes, streamed into a backend multipart upload above (data-paths.md section 2)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async
+from s4_format import Attributes as TrailerAttributes
+from s4_format import Trailer, encode_trailer
+
+from s4_gateway.backend.abc import Buffer, Condition, Pieces, Written
+from s4_gateway.errors import S3Error
+from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.commit import commit, new_token
+from s4_gateway.objects.core import Core
+from s4_gateway.objects.intake import Digested, Expected, Intake, Source
+from s4_gateway.objects.options import BUFFERED_LIMIT, MAX_PUT_BYTES
+from s4_gateway.objects.reader import Reader
+from s4_gateway.objects.sidecar import write_sidecar
+from s4_gateway.objects.stamp import check_client_metadata, complete_metadata, core_metadata, has_room
+from s4_gateway.objects.stream_upload import StreamUpload
+from s4_gateway.state.cache import Entry
+
+RESERVE_FLOOR = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalCondition:
+    """Precondition of a write as the client states it: on the logical ETag."""
+
+    if_match: str | None = None
+    """Unquoted; `*` = any object must be there."""
+    if_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutRequest:
+    """One object to store. `headers` and `metadata` are the client's, reserved keys already dropped."""
+
+    bucket: str
+    key: str
+    body: Source
+    headers: Mapping[str, str]
+    metadata: Mapping[str, str]
+    expected: Expected = field(default_factory=Expected)
+    condition: LogicalCondition = field(default_factory=LogicalCondition)
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """A committed object."""
+
+    attributes: Attributes
+    digested: Digested
+    stored_size: int
+    codec: str
+    version_id: str | None
+
+
+class Putter:
+    """Stores whole objects."""
+
+    def __init__(self, core: Core, reader: Reader) -> None:
+        self._core = core
+        self._reader = reader
+
+    async def put(self, request: PutRequest) -> PutResult:
+        """Store one object; nothing is visible before its length and every promised digest hold.
+
+        Raises:
+            S3Error: EntityTooLarge, MetadataTooLarge, PreconditionFailed, NotImplemented (conditions the store cannot keep), digest and
+                length errors of the body.
+            BackendError: as the store said.
+        """
+        size = request.body.size
+        if size is not None and size > MAX_PUT_BYTES:
+            raise S3Error("EntityTooLarge", fields={"ProposedSize": str(size), "MaxSizeAllowed": str(MAX_PUT_BYTES)}, close=True)
+        capabilities = self._core.backend.capabilities
+        check_client_metadata(request.metadata, capabilities)
+        condition = await self.resolve(request.bucket, request.key, request.condition)
+        complete = has_room(request.metadata, capabilities)
+        encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
+        async with self._core.budget.reserve(self._footprint(size)):
+            write = _Write(self._core, request, encoder, condition, complete)
+            return await write.run()
+
+    async def resolve(self, bucket: str, key: str, logical: LogicalCondition) -> Condition | None:
+        """Turn a condition on the logical object into one on the stored object.
+
+        Raises:
+            S3Error: PreconditionFailed (it does not hold now), NoSuchKey (If-Match on nothing, as S3), NotImplemented.
+        """
+        if logical.if_match is None and not logical.if_absent:
+            return None
+        if not self._core.backend.capabilities.conditional_put:
+            raise S3Error("NotImplemented", "The storage backend has no conditional writes.")
+        if logical.if_absent:
+            return Condition(if_absent=True)
+        face = await self._reader.head(bucket, key)
+        if logical.if_match not in ("*", face.attributes.etag):
+            raise S3Error("PreconditionFailed", fields={"Condition": "If-Match"})
+        return Condition(if_match=face.stored.etag)
+
+    def _footprint(self, size: int | None) -> int:
+        """Bytes that a PUT may hold at once: the buffered body, or the parts and frames of a streamed one."""
+        options = self._core.options
+        streamed = BUFFERED_LIMIT + 2 * options.part_size + 2 * options.frames_in_flight * (1 << 20)
+        return streamed if size is None else max(RESERVE_FLOOR, min(2 * size, streamed))
+
+
+class _Write:
+    """One PUT on its way."""
+
+    def __init__(self, core: Core, request: PutRequest, encoder: ObjectEncoder, condition: Condition | None, complete: bool) -> None:
+        self._core = core
+        self._request = request
+        self._encoder = encoder
+        self._condition = condition
+        self._complete = complete
+        self._intake = Intake(core, request.body, request.expected)
+        self._token = new_token()
+
+    async def run(self) -> PutResult:
+        pieces: list[Buffer] = []
+        stored = 0
+        async with aclosing(self._stored_pieces()) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                stored += len(piece)
+                if stored > BUFFERED_LIMIT:
+                    return await self._stream(pieces, stream)
+        return await self._send(pieces, stored)
+
+    async def _stored_pieces(self) -> AsyncGenerator[Buffer, None]:
+        options = self._core.options
+        try:
+            async with aclosing(
+                encode_async(
+                    self._encoder,
+                    self._intake.chunks(),
+                    pool=self._core.codecs,
+                    in_flight=options.frames_in_flight,
+                    inline_below=options.inline_below,
+                )
+            ) as stream:
+                async for piece in stream:
+                    yield piece
+        except EncodeSizeError as error:
+            raise S3Error("IncompleteBody") from error
+
+    async def _send(self, pieces: list[Buffer], stored: int) -> PutResult:
+        """The buffered way: one PUT of a body whose every digest was verified."""
+        digested = self._intake.verify()
+        encoder, request = self._encoder, self._request
+        trailer = not encoder.raw and (len(encoder.frames) > 1 or not self._complete)
+        if trailer:
+            item = self._trailer(digested, offset=stored)
+            pieces.append(item)
+            stored += len(item)
+        if self._complete:
+            own = complete_metadata(encoder, digested, self._token, stored_size=stored, trailer=trailer)
+        else:
+            own = core_metadata(encoder.codec, self._token, size=digested.size)
+        write = self._core.backend.put_object(
+            request.bucket,
+            request.key,
+            Pieces(pieces, stored),
+            headers=request.headers,
+            metadata={**request.metadata, **own},
+            condition=self._condition,
+        )
+        written = await commit(self._core.backend, request.bucket, request.key, self._token, write)
+        return await self._committed(written, digested, stored)
+
+    async def _stream(self, pieces: list[Buffer], rest: AsyncIterator[Buffer]) -> PutResult:
+        """The streamed way: parts go out as they fill, Complete only after everything held."""
+        request = self._request
+        if self._condition is not None and not self._core.backend.capabilities.conditional_complete:
+            raise S3Error("NotImplemented", "The storage backend has no conditional CompleteMultipartUpload.")
+        md5 = request.expected.md5
+        own = core_metadata(self._encoder.codec, self._token, size=request.body.size, etag=md5.hex() if md5 and self._complete else None)
+        upload = StreamUpload(self._core, request.bucket, request.key)
+        async with upload.opened(headers=request.headers, metadata={**request.metadata, **own}):
+            for piece in pieces:
+                await upload.add(piece)
+            pieces.clear()
+            async for piece in rest:
+                await upload.add(piece)
+            digested = self._intake.verify()
+            await upload.add(self._trailer(digested, offset=upload.size))
+            written = await upload.complete(self._token, condition=self._condition)
+        return await self._committed(written, digested, upload.size)
+
+    def _trailer(self, digested: Digested, *, offset: int) -> bytes:
+        attributes = TrailerAttributes(
+            original_size=digested.size,
+            logical_etag=digested.etag,
+            checksums=digested.checksums,
+            checksum_type="FULL_OBJECT",
+            part_algorithm=None,
+            extra={},
+        )
+        return encode_trailer(Trailer(attributes=attributes, parts=(), frames=self._encoder.frames), offset=offset)
+
+    async def _committed(self, written: Written, digested: Digested, stored: int) -> PutResult:
+        encoder, request = self._encoder, self._request
+        attributes = Attributes(
+            layout=Layout.RAW if encoder.raw else Layout.FRAMED,
+            size=digested.size,
+            etag=digested.etag,
+            checksums=digested.checksums,
+            checksum_type="FULL_OBJECT",
+            parts=(),
+            frames=None if encoder.raw else encoder.frames,
+        )
+        self._core.cache.put(request.bucket, request.key, Entry(written.etag, stored, written.earliest, written.latest, attributes))
+        await write_sidecar(self._core, request.bucket, request.key, etag=written.etag, stored_size=stored, attributes=attributes)
+        return PutResult(attributes, digested, stored, encoder.codec.label, written.version_id)

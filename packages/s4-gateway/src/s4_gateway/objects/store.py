@@ -1,0 +1,80 @@
+"""The object layer as one value: what operations work with."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from s4_gateway.backend.abc import Backend, BackendError
+from s4_gateway.objects.buckets import BucketStates
+from s4_gateway.objects.budget import ByteBudget
+from s4_gateway.objects.copy import Copier
+from s4_gateway.objects.core import Core
+from s4_gateway.objects.delete import Deleter
+from s4_gateway.objects.listing import Lister
+from s4_gateway.objects.options import StoreOptions
+from s4_gateway.objects.put import Putter
+from s4_gateway.objects.reader import Reader
+from s4_gateway.objects.uploads.uploads import Uploads
+from s4_gateway.state.cache import AttributeCache
+from s4_gateway.state.journal import Journal, OpenedUpload
+
+DIGEST_THREADS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class ObjectStore:
+    """Logical objects over one backend. Start before use, close after.
+
+    Attributes:
+        core: backend, options, cache and threads.
+        reader, putter, copier, deleter, lister: one job each.
+        uploads: multipart uploads.
+    """
+
+    def __init__(self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal) -> None:
+        workers = max(2, os.cpu_count() or 2)
+        self.core = Core(
+            backend=backend,
+            options=options,
+            cache=cache,
+            journal=journal,
+            codecs=ThreadPoolExecutor(workers, thread_name_prefix="s4-codec"),
+            digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
+            budget=ByteBudget(options.memory_bytes),
+        )
+        self.reader = Reader(self.core)
+        self.putter = Putter(self.core, self.reader)
+        self.copier = Copier(self.core, self.reader, self.putter)
+        self.lister = Lister(self.core)
+        states = BucketStates(self.core)
+        self.deleter = Deleter(self.core, states)
+        self.uploads = Uploads(self.core, states, self.reader, self.putter)
+
+    async def start(self) -> None:
+        """Open local state, then abort what an earlier process left open on the backend."""
+        await self.core.cache.start()
+        await self.core.journal.start()
+        for upload in await self.core.journal.left_open():
+            await self._abort_left_open(upload)
+
+    async def _abort_left_open(self, upload: OpenedUpload) -> None:
+        """Abort one upload, unless a record names it; what cannot be judged now stays in the journal."""
+        try:
+            if upload.record and await self.uploads.is_published(upload):
+                await self.core.journal.ended(upload)
+                return
+            await self.core.backend.abort_multipart(upload.bucket, upload.key, upload.upload_id)
+        except BackendError as error:
+            if error.status != 404:
+                _log.warning("upload %r of %r could not be aborted yet: %s", upload.upload_id, upload.key, error)
+                return
+        await self.core.journal.ended(upload)
+
+    async def close(self) -> None:
+        """Finish clean-up, write the cache, stop the threads. The backend is closed by who opened it."""
+        await self.core.settle()
+        await self.core.cache.close()
+        await self.core.journal.close()
+        self.core.codecs.shutdown()
+        self.core.digests.shutdown()

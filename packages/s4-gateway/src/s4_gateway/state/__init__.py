@@ -1,0 +1,1 @@
+"""Local state of one gateway: rebuildable, never the truth about an object."""

@@ -1,0 +1,248 @@
+"""The attribute cache: which logical face belongs to which stored body (data-paths.md section 4).
+
+An entry is valid for one (bucket, key, backend ETag, stored size, Last-Modified to the second); every answer of the backend is compared with
+it. It holds attributes only, never headers, tags, lock or metadata. Losing it costs requests, nothing else.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from s4_gateway.backend.abc import ListEntry, StoredObject
+from s4_gateway.objects.attributes import Attributes
+from s4_gateway.state.attribute_codec import pack_attributes, unpack_attributes
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS attributes (
+    bucket TEXT NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL, size INTEGER NOT NULL,
+    earliest INTEGER NOT NULL, latest INTEGER NOT NULL, packed BLOB NOT NULL,
+    PRIMARY KEY (bucket, key)
+) WITHOUT ROWID
+"""
+VERSION = 1
+MAX_PACKED_BYTES = 1 << 20
+"""Larger entries (indexes of above about 30,000 frames) stay in memory only: reading them from SQLite costs more than the trailer."""
+FLUSH_AT = 256
+FLUSH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Attributes of one stored body, and what identifies that body."""
+
+    etag: str
+    size: int
+    """Stored bytes."""
+    earliest: int
+    latest: int
+    """Last-Modified lies in [earliest, latest]; equal once the backend has told it."""
+    attributes: Attributes
+
+    def describes(self, stored: StoredObject | ListEntry) -> bool:
+        """Whether this entry is about exactly that stored body."""
+        return self.etag == stored.etag and self.size == stored.size and self.earliest <= stored.modified <= self.latest
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory it stands for, roughly."""
+        frames = self.attributes.frames
+        return 400 + 32 * (len(frames) if frames is not None else 0) + 100 * len(self.attributes.parts or ())
+
+
+class AttributeCache:
+    """Newest entry per (bucket, key), in memory and behind it in one SQLite file. Used from the event loop; SQLite work runs in its thread."""
+
+    def __init__(self, path: Path | None = None, *, memory_bytes: int = 32 << 20, disk_rows: int = 2_000_000) -> None:
+        self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
+        self._weight = 0
+        self._memory_bytes = memory_bytes
+        self._disk_rows = disk_rows
+        self._dirty: dict[tuple[str, str], Entry | None] = {}
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="s4-cache") if path else None
+        self._database: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the file; one that is damaged or of another version is made anew, since all of it can be rebuilt."""
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+
+    async def close(self) -> None:
+        """Write what is pending and close the file."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flusher
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown()
+
+    def get(self, bucket: str, key: str) -> Entry | None:
+        """The newest entry known for the key, to be checked against the backend's next answer."""
+        entry = self._entries.get((bucket, key))
+        if entry is not None:
+            self._entries.move_to_end((bucket, key))
+            return entry
+        if self._reader is None or (bucket, key) in self._dirty:
+            return None
+        with self._lock:
+            row = self._reader.execute(
+                "SELECT etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key = ?", (bucket, key)
+            ).fetchone()
+        if row is None:
+            return None
+        entry = Entry(*row[:4], unpack_attributes(row[4]))
+        self._remember(bucket, key, entry)
+        return entry
+
+    async def get_many(self, bucket: str, entries: Iterable[ListEntry]) -> Mapping[str, Attributes]:
+        """Attributes of those listed bodies that are known, by key."""
+        found: dict[str, Attributes] = {}
+        missing: dict[str, ListEntry] = {}
+        for listed in entries:
+            entry = self._entries.get((bucket, listed.key))
+            if entry is None:
+                missing[listed.key] = listed
+            elif entry.describes(listed):
+                found[listed.key] = entry.attributes
+        if missing and self._thread is not None:
+            rows = await asyncio.get_running_loop().run_in_executor(self._thread, self._select, bucket, list(missing))
+            for key, entry in rows.items():
+                if entry.describes(missing[key]):
+                    self._remember(bucket, key, entry)
+                    found[key] = entry.attributes
+        return found
+
+    def match(self, bucket: str, stored: StoredObject) -> Attributes | None:
+        """Attributes of exactly this stored body, if known."""
+        entry = self.get(bucket, stored.key)
+        return entry.attributes if entry is not None and entry.describes(stored) else None
+
+    def put(self, bucket: str, key: str, entry: Entry) -> None:
+        """Remember an entry; it replaces the key's former one."""
+        self._remember(bucket, key, entry)
+        self._mark(bucket, key, entry)
+
+    def put_stored(self, bucket: str, stored: StoredObject | ListEntry, attributes: Attributes) -> None:
+        """Remember what was found out about a stored body."""
+        self.put(bucket, stored.key, Entry(stored.etag, stored.size, stored.modified, stored.modified, attributes))
+
+    def drop(self, bucket: str, key: str) -> None:
+        """Forget the key (deleted, or an answer contradicted the entry)."""
+        gone = self._entries.pop((bucket, key), None)
+        if gone is not None:
+            self._weight -= gone.weight
+        self._mark(bucket, key, None)
+
+    def _remember(self, bucket: str, key: str, entry: Entry) -> None:
+        former = self._entries.pop((bucket, key), None)
+        if former is not None:
+            self._weight -= former.weight
+        self._entries[bucket, key] = entry
+        self._weight += entry.weight
+        while self._weight > self._memory_bytes and len(self._entries) > 1:
+            _, evicted = self._entries.popitem(last=False)
+            self._weight -= evicted.weight
+
+    def _mark(self, bucket: str, key: str, entry: Entry | None) -> None:
+        if self._thread is None:
+            return
+        self._dirty[bucket, key] = entry
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.get_running_loop().create_task(self._flush_later())
+
+    async def _flush_later(self) -> None:
+        while self._dirty:
+            if len(self._dirty) < FLUSH_AT:
+                await asyncio.sleep(FLUSH_SECONDS)
+            batch, self._dirty = self._dirty, {}
+            if self._thread is not None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+
+    # Below: in the cache's own thread.
+
+    def _open(self) -> None:
+        assert self._path is not None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = self._connect(self._path)
+        except sqlite3.DatabaseError:
+            for name in (self._path, *(self._path.with_name(self._path.name + end) for end in ("-wal", "-shm"))):
+                name.unlink(missing_ok=True)
+            self._database = self._connect(self._path)
+        self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = OFF")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                raise sqlite3.DatabaseError(f"attribute cache has version {version}")
+            database.execute(SCHEMA)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def _close(self) -> None:
+        batch, self._dirty = self._dirty, {}
+        if self._database is not None:
+            self._write(batch)
+            self._database.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._database = self._reader = None
+
+    def _select(self, bucket: str, keys: list[str]) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        if self._database is None:
+            return found
+        for at in range(0, len(keys), 500):
+            some = keys[at : at + 500]
+            marks = ",".join("?" * len(some))
+            rows = self._database.execute(
+                f"SELECT key, etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key IN ({marks})", (bucket, *some)
+            )
+            for key, etag, size, earliest, latest, packed in rows:
+                found[key] = Entry(etag, size, earliest, latest, unpack_attributes(packed))
+        return found
+
+    def _write(self, batch: Mapping[tuple[str, str], Entry | None]) -> None:
+        if self._database is None:
+            return
+        gone: list[tuple[str, str]] = []
+        kept: list[tuple[str, str, str, int, int, int, bytes]] = []
+        for (bucket, key), entry in batch.items():
+            packed = pack_attributes(entry.attributes) if entry is not None else b""
+            if entry is None or len(packed) > MAX_PACKED_BYTES:
+                gone.append((bucket, key))
+            else:
+                kept.append((bucket, key, entry.etag, entry.size, entry.earliest, entry.latest, packed))
+        with contextlib.suppress(sqlite3.OperationalError):
+            # A full disk or a lock held by another worker only costs a cache entry.
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany("DELETE FROM attributes WHERE bucket = ? AND key = ?", gone)
+                self._database.executemany("INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
+                (rows,) = self._database.execute("SELECT count(*) FROM attributes").fetchone() if len(batch) >= FLUSH_AT else (0,)
+                if rows > self._disk_rows:
+                    self._database.execute(
+                        "DELETE FROM attributes WHERE latest <= (SELECT latest FROM attributes ORDER BY random() LIMIT 1)"
+                    )
+                self._database.execute("COMMIT")
+            except sqlite3.OperationalError:
+                self._database.execute("ROLLBACK")
+                raise
