@@ -1,11 +1,13 @@
 """Percent-encoding of buckets, keys and queries: once, and never normalised."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from s4_gateway.backend._rules import check_key, refuse
 from s4_gateway.sigv4 import encode_path, encode_query
 
 
+@lru_cache(maxsize=1024)
 def bucket_path(bucket: str) -> str:
     """Path-style raw path of a bucket.
 

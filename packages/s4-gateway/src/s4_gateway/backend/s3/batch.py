@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from s4_gateway.backend.abc import BackendError, Deleted, Outcome, Pieces
 from s4_gateway.backend.s3 import xml
 from s4_gateway.backend.s3.errors import status_of
-from s4_gateway.backend.s3.retries import Guard, Request, Requester
+from s4_gateway.backend.s3.request import Guard, Request
+from s4_gateway.backend.s3.retries import Requester
 
 Target = tuple[str, str | None]
 """Key and version id."""

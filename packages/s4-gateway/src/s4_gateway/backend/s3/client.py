@@ -30,7 +30,8 @@ from s4_gateway.backend.s3.download import empty_download, open_download, range_
 from s4_gateway.backend.s3.headers import number, stored_headers, stored_object, unquoted, unusable
 from s4_gateway.backend.s3.moments import UploadStarts, interval
 from s4_gateway.backend.s3.options import Observer, S3Options
-from s4_gateway.backend.s3.retries import Answer, Guard, Request, Requester
+from s4_gateway.backend.s3.request import Guard, Request
+from s4_gateway.backend.s3.retries import Answer, Requester
 
 MAX_LIST_PAGES = 100_000
 """Pages of one listing of uploads or buckets, 1,000 entries each; a store that goes on for ever is an error."""

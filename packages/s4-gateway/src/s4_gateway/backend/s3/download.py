@@ -12,6 +12,9 @@ from s4_gateway.backend.s3.transport import unanswered_by
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
+_EMPTY_RANGE = "bytes 0--1/0"
+"""What MinIO answers to a suffix of an empty object, where S3 answers 416."""
+
 
 def range_header(span: Span | Suffix | None) -> str | None:
     """Value of Range (RFC 9110 14.1.2); None to ask for everything."""
@@ -62,7 +65,10 @@ def _what_came(opened: Opened) -> tuple[int, int, int]:
         raise unusable("no Content-Length")
     if opened.status != 206:
         return length, 0, length
-    match = _CONTENT_RANGE.fullmatch(opened.headers.get("content-range", ""))
+    content_range = opened.headers.get("content-range", "")
+    if content_range == _EMPTY_RANGE and length == 0:
+        return 0, 0, 0
+    match = _CONTENT_RANGE.fullmatch(content_range)
     if match is None:
         raise unusable("no Content-Range")
     first, last, size = map(int, match.groups())

@@ -18,12 +18,17 @@ _NOT_EXTRA = frozenset(
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
+@lru_cache(maxsize=4096)
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower()
+
+
 def wire_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers of an answer: lower-case names, latin-1 values, repeated ones joined by a comma (RFC 9110 5.3)."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
-        name = raw_name.decode("latin-1").lower()
-        value = raw_value.decode("latin-1")
+        name = _name(raw_name)
+        value = str(raw_value, "latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     return headers
 
@@ -83,6 +88,16 @@ def unusable(what: str) -> BackendError:
     return BackendError("InternalError", 500, f"unusable answer of the storage backend: {what}")
 
 
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> tuple[int, str]:
+    """(0 = about the answer, 1 = stored header, 2 = user metadata, 3 = other header about the object; the name it has there)."""
+    if name in SYSTEM_HEADERS:
+        return 1, name
+    if name.startswith(META_PREFIX):
+        return 2, name[len(META_PREFIX) :]
+    return (3, name) if name.startswith("x-amz-") and name not in _NOT_EXTRA else (0, name)
+
+
 def stored_object(key: str, headers: Mapping[str, str], *, size: int) -> StoredObject:
     """The object that an answer to HEAD or GET describes.
 
@@ -93,20 +108,18 @@ def stored_object(key: str, headers: Mapping[str, str], *, size: int) -> StoredO
     etag = unquoted(headers.get("etag", ""))
     if modified is None or not etag:
         raise unusable("no Last-Modified or no ETag")
-    metadata: dict[str, str] = {}
-    extra: dict[str, str] = {}
+    # By kind, so that each known name is looked at once in the life of the process.
+    kinds: tuple[dict[str, str], dict[str, str], dict[str, str], dict[str, str]] = ({}, {}, {}, {})
     for name, value in headers.items():
-        if name.startswith("x-amz-"):
-            if name.startswith(META_PREFIX):
-                metadata[name[len(META_PREFIX) :]] = value
-            elif name not in _NOT_EXTRA:
-                extra[name] = value
+        kind, stored_name = _kind(name)
+        kinds[kind][stored_name] = value
+    _, system, metadata, extra = kinds
     return StoredObject(
         key=key,
         size=size,
         etag=etag,
         modified=modified,
-        headers={name: headers[name] for name in SYSTEM_HEADERS if name in headers},
+        headers=system,
         metadata=metadata,
         version_id=headers.get("x-amz-version-id"),
         storage_class=headers.get("x-amz-storage-class"),

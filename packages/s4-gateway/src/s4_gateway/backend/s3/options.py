@@ -56,7 +56,7 @@ class S3Options:
 
 
 def split_endpoint(url: str) -> tuple[str, str]:
-    """(origin, Host header) of an endpoint URL.
+    """(scheme, Host header) of an endpoint URL.
 
     Raises:
         SettingsError: it has no host, another scheme than http or https, a path, a query or credentials.
@@ -73,4 +73,4 @@ def split_endpoint(url: str) -> tuple[str, str]:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
         host = f"{host}:{port}"
-    return f"{parts.scheme}://{host}", host
+    return parts.scheme, host

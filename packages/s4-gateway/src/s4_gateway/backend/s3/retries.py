@@ -7,8 +7,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
@@ -19,6 +18,7 @@ from s4_gateway.backend.s3.credentials import Credentials, KeyPair
 from s4_gateway.backend.s3.errors import AttemptError, answered, inside_success, unanswered
 from s4_gateway.backend.s3.headers import wire_headers
 from s4_gateway.backend.s3.options import Observer, S3Options, split_endpoint
+from s4_gateway.backend.s3.request import Guard, Request
 from s4_gateway.backend.s3.transport import Transport, read_document
 from s4_gateway.backend.s3.xml import Node, parse
 from s4_gateway.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
@@ -29,42 +29,6 @@ INLINE_HASH_LIMIT = 128 * 1024
 Result = TypeVar("Result")
 
 READING = frozenset({"GET", "HEAD"})
-
-
-class Guard(Enum):
-    """What protects a body on its way, so that the store refuses bytes that changed."""
-
-    TRANSPORT = "transport"
-    """TLS's own check; over plain HTTP the SHA-256 in the signature, which is cheaper than MD5."""
-    MD5 = "md5"
-    """Content-MD5, which is signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One S3 request.
-
-    Attributes:
-        operation: the method of `Backend` it serves, for counters.
-        method: HTTP method.
-        path: raw path.
-        query: raw query, without `?`.
-        headers: lower-case names, latin-1 values.
-        payload: the body; None = none.
-        guard: how the body is protected.
-        commits: the store may answer slowly, and an error may hide in a 200 answer.
-        has_key: the path names an object.
-    """
-
-    operation: str
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    payload: Payload | None = None
-    guard: Guard = Guard.TRANSPORT
-    commits: bool = False
-    has_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +74,7 @@ class Requester:
         self._options = options
         self._credentials = credentials
         self._observe = observe
-        self._origin, self._host = split_endpoint(options.endpoint_url)
+        _, self._host = split_endpoint(options.endpoint_url)
         self._transport: Transport | None = None
         self._keys: KeyPair | None = None
         self._signer = Signer("", "")
@@ -183,7 +147,6 @@ class Requester:
         operation = request.operation
         self.requests[operation] += 1
         begun = time.monotonic()
-        url = f"{self._origin}{request.path}?{request.query}" if request.query else self._origin + request.path
         sent = 0 if request.payload is None else request.payload.size
 
         def done(received: int, status: int = 0) -> None:
@@ -191,7 +154,7 @@ class Requester:
                 self._observe(operation, status, sent, received, time.monotonic() - begun)
 
         try:
-            response = await self._transport.send(request.method, url, headers=headers, payload=request.payload, commits=request.commits)
+            response = await self._transport.send(request, headers)
         except BaseException:
             done(0)
             raise

@@ -8,11 +8,12 @@ import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
 from yarl import URL
 
-from s4_gateway.backend.abc import Payload, Pieces
+from s4_gateway.backend.abc import Pieces
 from s4_gateway.backend.s3.errors import AttemptError, unanswered
 from s4_gateway.backend.s3.headers import for_aiohttp
-from s4_gateway.backend.s3.options import S3Options
+from s4_gateway.backend.s3.options import S3Options, split_endpoint
 from s4_gateway.backend.s3.payload import BodyPayload
+from s4_gateway.backend.s3.request import Request
 from s4_gateway.backend.s3.xml import MAX_DOCUMENT_BYTES
 
 READ_BUFFER = 256 * 1024
@@ -32,8 +33,9 @@ class Transport:
         self._timeout = _timeout(options, options.read_timeout)
         self._commit_timeout = _timeout(options, options.commit_timeout)
         self._stall = options.read_timeout
+        self._scheme, self._host = split_endpoint(options.endpoint_url)
         # Set here, for all stores alike: aiohttp would add its own. Outside the signature, because proxies may change them.
-        self._common = {"accept": "*/*", "accept-encoding": "identity", "user-agent": f"s4-gateway/{version('s4-gateway')}"}
+        self._common = {"accept-encoding": "identity", "user-agent": f"s4-gateway/{version('s4-gateway')}"}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=options.connections,
@@ -53,22 +55,18 @@ class Transport:
         """Drop all connections; repeatable."""
         await self._session.close()
 
-    async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], payload: Payload | None, commits: bool
-    ) -> aiohttp.ClientResponse:
+    async def send(self, request: Request, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request and read the head of its answer. The caller reads or closes the rest.
 
         Args:
-            method: HTTP method.
-            url: with raw path and query; goes out byte for byte.
-            headers: lower-case names with latin-1 values, `host` among them.
-            payload: the body; None = none.
-            commits: the store may think for `commit_timeout` seconds.
+            request: its path and query go out byte for byte.
+            headers: all that were signed, instead of `request.headers`; lower-case names with latin-1 values, `host` among them.
 
         Raises:
             AttemptError: no usable answer.
             BackendError: the payload is not what it says.
         """
+        method, payload = request.method, request.payload
         wire, narrow = for_aiohttp(headers)
         if narrow and payload is None:
             payload = _NOTHING
@@ -76,13 +74,13 @@ class Transport:
         try:
             return await self._session.request(
                 method,
-                URL(url, encoded=True),
+                URL.build(scheme=self._scheme, authority=self._host, path=request.path, query_string=request.query, encoded=True),
                 headers={**wire, **self._common},
                 # Else aiohttp invents a Content-Type, and the store would keep it with the object.
                 skip_auto_headers=("content-type",) if method in _WITH_CONTENT and "content-type" not in wire else None,
                 data=body,
                 allow_redirects=False,
-                timeout=self._commit_timeout if commits else self._timeout,
+                timeout=self._commit_timeout if request.commits else self._timeout,
             )
         except (AttemptError, aiohttp.ClientError, OSError) as error:
             if body is not None and body.broken is not None:

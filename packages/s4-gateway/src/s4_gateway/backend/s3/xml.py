@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
@@ -36,6 +36,12 @@ class Node:
     def text(self, name: str) -> str | None:
         """Text of the first child of that name; None if there is none."""
         return self._element.findtext(self._space + name)
+
+    def texts(self, name: str) -> Iterable[Mapping[str, str]]:
+        """For each child of that name, the texts of its own children by local name: the quick way through long lists."""
+        cut = len(self._space)
+        for item in self._element.iterfind(self._space + name):
+            yield {child.tag[cut:]: child.text or "" for child in item}
 
     def all(self, name: str) -> Iterable["Node"]:
         """All children of that name."""
@@ -134,6 +140,8 @@ def _plain(text: str) -> str:
 
 
 def _percent_decoded(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError as error:
@@ -148,16 +156,15 @@ def list_page(body: bytes) -> ListPage:
     """
     root = parse(body)
     decode = _percent_decoded if root.text("EncodingType") == "url" else _plain
-    entries = [
-        ListEntry(
-            key=decode(_required(item, "Key")),
-            size=_count(_required(item, "Size")),
-            etag=unquoted(item.text("ETag") or ""),
-            modified=timestamp(item.text("LastModified")),
-            storage_class=item.text("StorageClass"),
-        )
-        for item in root.all("Contents")
-    ]
+    try:
+        entries = [
+            ListEntry(
+                decode(item["Key"]), _count(item["Size"]), unquoted(item["ETag"]), timestamp(item["LastModified"]), item.get("StorageClass")
+            )
+            for item in root.texts("Contents")
+        ]
+    except KeyError as error:
+        raise unusable(f"a list entry without {error}") from error
     prefixes = [decode(_required(item, "Prefix")) for item in root.all("CommonPrefixes")]
     token = root.text("NextContinuationToken") or None
     truncated = root.text("IsTruncated") == "true"
