@@ -34,6 +34,7 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 # str.translate over latin-1 text is several times faster than urllib.parse.quote, which takes byte after byte.
 _QUERY_TABLE = {byte: f"%{byte:02X}" for byte in range(256) if byte not in _SAFE}
 _PATH_TABLE = {byte: text for byte, text in _QUERY_TABLE.items() if byte != ord("/")}
+_plain_query = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
 _plain_path = re.compile(rb"/[A-Za-z0-9/._~-]*").fullmatch
 # Only ASCII white space: values are latin-1 text, in which 0x85 and 0xA0 are halves of UTF-8 characters.
 _untidy = re.compile(r"[\t-\r]| {2}").search
@@ -47,7 +48,8 @@ def encode_path(key: bytes) -> str:
 
 def encode_query(value: bytes) -> str:
     """Percent-encode the bytes of one query name or value, `/` included."""
-    return value.decode("latin-1").translate(_QUERY_TABLE)
+    text = value.decode("latin-1")
+    return text if _plain_query(value) else text.translate(_QUERY_TABLE)
 
 
 def canonical_path(raw_path: bytes) -> str:

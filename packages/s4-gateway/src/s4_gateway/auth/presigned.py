@@ -77,8 +77,8 @@ def parse_presigned(pairs: Pairs) -> Presigned:
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, "
             "X-Amz-SignedHeaders, and X-Amz-Expires parameters."
         )
-    amz_names = [name.lower() for name, _ in pairs if name.lower().startswith(_PREFIX)]
-    if len(set(amz_names)) != len(amz_names):
+    amz_pairs = [(name, value) for name, value in ((name.lower(), value) for name, value in pairs) if name.startswith(_PREFIX)]
+    if len(dict(amz_pairs)) != len(amz_pairs):
         raise _refused("An X-Amz parameter occurs more than once.")
     if values[_ALGORITHM] != sigv4.ALGORITHM.encode():
         raise _refused(f'X-Amz-Algorithm only supports "{sigv4.ALGORITHM}"')
@@ -86,7 +86,7 @@ def parse_presigned(pairs: Pairs) -> Presigned:
         _parse_claim(values),
         _parse_expires(values[_EXPIRES]),
         [pair for pair in pairs if pair[0] != _SIGNATURE],
-        _hoisted(pairs),
+        _hoisted(amz_pairs),
     )
 
 
@@ -102,11 +102,10 @@ def _parse_claim(values: dict[bytes, bytes]) -> Claim:
     return Claim(credential, timestamp, time, signed_names, values[_SIGNATURE].decode("latin-1"))
 
 
-def _hoisted(pairs: Pairs) -> dict[str, str]:
+def _hoisted(amz_pairs: Pairs) -> dict[str, str]:
     headers = {}
-    for raw_name, value in pairs:
-        name = raw_name.lower()
-        if not name.startswith(_PREFIX) or name in _OF_SIGNATURE:
+    for name, value in amz_pairs:
+        if name in _OF_SIGNATURE:
             continue
         if not _header_name(name) or not _header_value(value):
             raise _refused("An X-Amz parameter is no valid header.")
