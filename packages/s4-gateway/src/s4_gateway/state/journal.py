@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,11 +14,11 @@ T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
-    bucket TEXT NOT NULL, key TEXT NOT NULL, upload_id TEXT NOT NULL, record TEXT NOT NULL, opened REAL NOT NULL DEFAULT (unixepoch('subsec')),
+    bucket TEXT NOT NULL, key TEXT NOT NULL, upload_id TEXT NOT NULL, record TEXT NOT NULL, opened REAL NOT NULL,
     PRIMARY KEY (bucket, key, upload_id)
 ) WITHOUT ROWID
 """
-_OPENED = "INSERT OR REPLACE INTO uploads (bucket, key, upload_id, record) VALUES (:bucket, :key, :upload_id, :record)"
+_OPENED = "INSERT OR REPLACE INTO uploads (bucket, key, upload_id, record, opened) VALUES (:bucket, :key, :upload_id, :record, :now)"
 _ENDED = "DELETE FROM uploads WHERE bucket = :bucket AND key = :key AND upload_id = :upload_id"
 
 
@@ -78,7 +79,7 @@ class Journal:
 
     def _execute(self, statement: str, upload: OpenedUpload) -> None:
         assert self._database is not None
-        self._database.execute(statement, asdict(upload))
+        self._database.execute(statement, {**asdict(upload), "now": time.time()})
 
     def _rows(self) -> list[OpenedUpload]:
         assert self._database is not None

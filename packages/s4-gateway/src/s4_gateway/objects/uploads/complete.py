@@ -1,39 +1,28 @@
 """CompleteMultipartUpload: choose records, join the staged ones, commit once (data-paths.md 3.5)."""
 
-import asyncio
-import base64
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from s4_format import Attributes as TrailerAttributes
-from s4_format import FrameTable, FrameTableBuilder, Part, Trailer, encode_trailer
 
 from s4_gateway.backend.abc import BackendError, Condition, ListEntry, StoredObject, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
-from s4_gateway.objects.attributes import Layout as BodyLayout
 from s4_gateway.objects.commit import commit, find_own
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.put import LogicalCondition, Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.sidecar import write_sidecar
 from s4_gateway.objects.stamp import has_room, multipart_metadata
-from s4_gateway.objects.stream_upload import PartCutter
-from s4_gateway.objects.together import together
-from s4_gateway.objects.uploads.grouping import Group, group_parts
-from s4_gateway.objects.uploads.join import Joiner, Layout, RecordReader
+from s4_gateway.objects.uploads.assemble import AssembledBody, Assembly
 from s4_gateway.objects.uploads.late import LateUploads
-from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag, object_checksums
+from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag
 from s4_gateway.objects.uploads.part import default_codec
 from s4_gateway.objects.uploads.records import BackendRecord, folder, upload_token
 from s4_gateway.objects.uploads.shelf import Shelf, Upload, part_records
 from s4_gateway.objects.uploads.spool import SpoolQuota
 from s4_gateway.state.cache import Entry
 
-JOINS_AT_ONCE = 2
-"""Groups that are read and sent at the same time: one is read while one is sent."""
-READS_AT_ONCE = 8
 MOST_ATTEMPTS = 3
 """How many combinations of direct records with equal MD5 are offered to the backend."""
 
@@ -146,8 +135,6 @@ class Completion:
         self._chosen = chosen
         self._entries = entries
         self._condition = condition
-        self._records = RecordReader(self._core, upload)
-        self._joiner = Joiner(self._core, owner.quota, self._records)
 
     async def run(self) -> Finished:
         """Join, commit, tidy up.
@@ -170,8 +157,7 @@ class Completion:
         backend = await self._owner.late.ensure(upload, self._metadata(), manifest=chosen.digest)
         if backend.upload_id is None or backend.manifest not in (None, chosen.digest):
             raise S3Error("OperationAborted", "Another list of parts is being completed for this upload.")
-        strict = self._core.backend.capabilities.strict_parts
-        body = await (_cut(self, backend.upload_id) if strict else _group(self, backend.upload_id))
+        body = await Assembly(self._core, upload, chosen, self._owner.quota, self._request.checksums).run(backend.upload_id)
         written = await self._commit(backend, body)
         attributes = replace(body.attributes, frames=body.frames)
         stored = await self._confirmed(written, body, attributes)
@@ -187,30 +173,7 @@ class Completion:
         own = multipart_metadata(default_codec(self._core), token, size=self._chosen.size, etag=etag, crc64nvme=crc if etag else None)
         return {**record.metadata, **own}
 
-    def attributes(self, layouts: Sequence[Layout]) -> Attributes:
-        """The finished object, with what the client stated checked.
-
-        Raises:
-            S3Error: InvalidPart, BadDigest.
-        """
-        record, chosen = self._upload.record, self._chosen
-        values = {number: value for layout in layouts for number, value in layout.checksums.items()}
-        for number, stated in chosen.stated.items():
-            algorithm = record.checksum_algorithm
-            if algorithm is not None and stated.get(algorithm, values[number]) != values[number]:
-                raise S3Error("InvalidPart", fields={"PartNumber": str(number)})
-        checksums, checksum_type = object_checksums(record, chosen.parts, values)
-        for name, value in self._request.checksums.items():
-            if checksums.get(name) not in (value, f"{value}-{len(chosen.parts)}"):
-                raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
-        parts = tuple(
-            Part(part.number, part.size, base64.b64decode(values[part.number]) if part.number in values else None) for part in chosen.parts
-        )
-        return Attributes(
-            BodyLayout.FRAMED, chosen.size, chosen.etag, checksums, checksum_type, record.checksum_algorithm if values else None, parts
-        )
-
-    async def _commit(self, backend: BackendRecord, body: "_Body") -> Written:
+    async def _commit(self, backend: BackendRecord, body: AssembledBody) -> Written:
         """The commit point. Direct records of equal MD5 are offered one after the other: only the backend knows which part it still has."""
         record = self._upload.record
         assert backend.upload_id is not None
@@ -223,8 +186,8 @@ class Completion:
                     raise
         raise AssertionError("an upload always has one offer")
 
-    async def _confirmed(self, written: Written, body: "_Body", attributes: Attributes) -> StoredObject | None:
-        """Sidecar and cache only for an object that is still this upload's; some backends answer a repeated Complete 200 over a newer one."""
+    async def _confirmed(self, written: Written, body: AssembledBody, attributes: Attributes) -> StoredObject | None:
+        """Sidecar and cache only for an object that is still this upload's: some backends answer 200 to a repeated Complete."""
         record = self._upload.record
         try:
             stored = await find_own(self._core.backend, record.bucket, record.key, upload_token(self._upload.upload_id))
@@ -245,101 +208,3 @@ class Completion:
         except BackendError as error:
             _log.warning("records of a completed upload stay behind: %s", error)
         self._owner.late.forget(self._upload.upload_id)
-
-    def trailer(self, attributes: Attributes, frames: FrameTable, *, offset: int) -> bytes:
-        """The object's trailer."""
-        said = TrailerAttributes(
-            original_size=attributes.size,
-            logical_etag=attributes.etag,
-            checksums=attributes.checksums,
-            checksum_type=attributes.checksum_type,
-            part_algorithm=attributes.part_algorithm,
-            extra={},
-        )
-        return encode_trailer(Trailer(attributes=said, parts=attributes.parts or (), frames=frames), offset=offset)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """Backend parts that are all in place."""
-
-    offers: Sequence[Sequence[tuple[int, str]]]
-    """(number, ETag) lists for the backend's Complete, the likeliest first."""
-    attributes: Attributes
-    frames: FrameTable
-    size: int
-    """Stored bytes."""
-
-
-async def _group(job: Completion, backend_id: str) -> _Body:
-    """Send joined groups; the last one, which takes the trailer, when all others are read."""
-    capabilities, options = job._core.backend.capabilities, job._core.options
-    groups = group_parts(job._chosen.parts, minimum=capabilities.min_part_size, target=options.part_size)
-    gate, reads = asyncio.Semaphore(JOINS_AT_ONCE), asyncio.Semaphore(READS_AT_ONCE)
-    record = job._upload.record
-    etags: dict[int, list[str]] = {}
-
-    async def send(group: Group) -> Layout:
-        if group.direct:
-            async with reads:
-                direct, layout = await job._records.direct(group.members[0])
-                others = [(await job._records.direct(other))[0].etag for other in job._chosen.alternatives.get(group.number, ())]
-            etags[group.number] = [direct.etag, *others]
-            return layout
-        async with gate:
-            spool = job._joiner.spool()
-            try:
-                layout = await job._joiner.fill(spool, group)
-                etags[group.number] = [await job._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)]
-            finally:
-                spool.close()
-            return layout
-
-    async with job._core.budget.reserve(JOINS_AT_ONCE * options.spool_memory):
-        done = await together(send(group) for group in groups[:-1])
-        return await _finish(job, backend_id, groups[-1], done, etags)
-
-
-async def _finish(job: Completion, backend_id: str, last: Group, done: list[Layout], etags: dict[int, list[str]]) -> _Body:
-    """The last group with the trailer."""
-    record = job._upload.record
-    spool = job._joiner.spool()
-    try:
-        layouts = [*done, await job._joiner.fill(spool, last)]
-        frames = _table(layouts)
-        attributes = job.attributes(layouts)
-        offset = sum(layout.frames.stored_size for layout in layouts)
-        trailer = job.trailer(attributes, frames, offset=offset)
-        await spool.add(trailer)
-        etags[last.number] = [await job._core.backend.upload_part(record.bucket, record.key, backend_id, last.number, spool)]
-    finally:
-        spool.close()
-    count = max(map(len, etags.values()))
-    offers = [[(number, tags[min(attempt, len(tags) - 1)]) for number, tags in sorted(etags.items())] for attempt in range(count)]
-    return _Body(offers, attributes, frames, offset + len(trailer))
-
-
-async def _cut(job: Completion, backend_id: str) -> _Body:
-    """Backends that want equal parts: everything is staged; the body is cut at equal positions, whatever the frames (data-paths.md 3.7)."""
-    record = job._upload.record
-    cutter = PartCutter(job._core, record.bucket, record.key, backend_id)
-    layout = Layout()
-    async with job._core.budget.reserve(3 * job._core.options.part_size):
-        try:
-            for part in job._chosen.parts:
-                async for chunk in job._records.staged(part, layout):
-                    await cutter.add(chunk)
-            attributes, frames = job.attributes([layout]), layout.frames.build()
-            await cutter.add(job.trailer(attributes, frames, offset=cutter.size))
-            parts = await cutter.finish()
-        except BaseException:
-            await cutter.cancel()
-            raise
-    return _Body([parts], attributes, frames, cutter.size)
-
-
-def _table(layouts: Sequence[Layout]) -> FrameTable:
-    builder = FrameTableBuilder()
-    for layout in layouts:
-        builder.extend(layout.frames.build(), stored_size=layout.frames.stored_size)
-    return builder.build()
