@@ -72,8 +72,9 @@ class S3App:
     """The S3 side: every request becomes one answer, one count and one line of the access log."""
 
     def __init__(self, services: Services) -> None:
+        listen = services.settings.listen
         self._services = services
-        self._parser = RequestParser(domain=services.settings.listen.domain)
+        self._parser = RequestParser(domain=listen.domain, max_body_bytes=listen.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -161,11 +162,11 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
         else:
             self.sent += len(message.get("body", b""))
-        await self._send(message)
 
     def gone(self) -> None:
         """Nobody waits for the answer any more."""

@@ -5,6 +5,7 @@ This is the only module that reads the environment. `reference()` renders the mo
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -236,12 +237,17 @@ class Settings:
     """Where spool files are made, the default applied."""
 
     @classmethod
-    def load(cls, given: Mapping[str, str | None], environ: Mapping[str, str]) -> "Settings":
-        """Settings from command-line texts (names as in the fields, None = not given) and environment.
+    def load(cls, given: Mapping[str, str | None], environ: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from command-line texts and environment.
+
+        Args:
+            given: field name -> text; None = not given.
+            environ: None = of this process.
 
         Raises:
             SettingsError: a value does not parse, or two settings contradict each other.
         """
+        environ = os.environ if environ is None else environ
         texts = {about.name: _given(about, given, environ) for about in options()}
         chosen = {name: source for name, source in texts.items() if source is not None}
         groups = {name: _group(kind, chosen) for name, kind in GROUPS.items()}

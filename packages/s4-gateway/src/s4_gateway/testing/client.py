@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element, fromstring
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 from s4_gateway.app import build_app
 from s4_gateway.auth.credentials import KeyStore
@@ -99,7 +99,7 @@ class Answer:
         return self.text("Code")
 
 
-class _Signer(S3SigV4Auth):
+class _Signer(S3SigV4Auth):  # type: ignore[misc] # botocore has no types
     """botocore's signer with a payload hash of our choice."""
 
     def __init__(self, credentials: Credentials, region: str, payload_hash: str) -> None:
@@ -175,7 +175,7 @@ class GatewayClient:
             sent = self._sign(
                 method, raw_path, raw_query, sent, hashlib.sha256(body).hexdigest() if payload == "literal" else "UNSIGNED-PAYLOAD"
             )
-        scope = {
+        scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -209,7 +209,7 @@ def _query(query: Query) -> str:
     return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" if value else quote(name, safe="~") for name, value in pairs)
 
 
-async def _exchange(app: ASGIApp, scope: dict[str, object], body: bytes, disconnect_after: int | None) -> Answer:
+async def _exchange(app: ASGIApp, scope: Scope, body: bytes, disconnect_after: int | None) -> Answer:
     messages = _body_messages(body, disconnect_after)
     head: Message | None = None
     collected = BytesIO()

@@ -1,0 +1,108 @@
+"""The command `s4-gateway`: serve, or examine a backend."""
+
+import socket
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from s4_gateway._version import __version__
+from s4_gateway.errors import SettingsError
+from s4_gateway.settings import Settings, options
+
+if TYPE_CHECKING:
+    from s4_gateway.client_keys import ClientKeys
+
+Given = dict[str, str | None]
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+
+def with_settings(command: click.Command) -> None:
+    """Give a command one option per setting. Values stay text: Settings.load parses option and environment variable alike."""
+    for about in options():
+        if not about.secret:
+            default = about.default.replace("`", "")
+            command.params.append(
+                click.Option([about.flag], metavar=about.metavar, help=f"{about.help} [{about.variable}; default: {default}]")
+            )
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})
+@click.version_option(__version__, prog_name="s4-gateway")
+@click.pass_context
+def main(context: click.Context, /, **given: str | None) -> None:
+    """Serve an S3 endpoint that stores every object compressed and gives it back byte for byte.
+
+    Give --data-dir or --endpoint-url. Each option can also be set by the environment variable in brackets; client keys by --credentials, or
+    by S4_ACCESS_KEY_ID and S4_SECRET_ACCESS_KEY.
+    """
+    context.obj = given
+    if context.invoked_subcommand is None:
+        _serve(_settings(given))
+
+
+@main.command()
+@click.pass_context
+def doctor(context: click.Context, /, **given: str | None) -> None:
+    """Tell what the backend can and cannot do, and what follows from it."""
+    from s4_gateway.services import examine
+
+    outer: Given = context.obj
+    settings = _settings({name: given.get(name) or value for name, value in outer.items()})
+    try:
+        report, healthy = examine(settings)
+    except Exception as error:  # noqa: BLE001 - the report of a command: any failure is its result
+        _end(error)
+    click.echo(report)
+    sys.exit(0 if healthy else EXIT_FAILURE)
+
+
+with_settings(main)
+with_settings(doctor)
+
+
+def _settings(given: Mapping[str, str | None]) -> Settings:
+    try:
+        return Settings.load(given)
+    except SettingsError as error:
+        _end(error)
+
+
+def _serve(settings: Settings) -> None:
+    from s4_gateway.observe import logs
+    from s4_gateway.serve import bind, serve
+    from s4_gateway.services import build_services
+
+    logs.configure(settings.log.log_format)
+    try:
+        listening = bind(settings.listen.host, settings.listen.port)
+        services = build_services(settings)
+        serve(services, listening, ready=lambda: _announce(settings, listening, services.keys))
+    except Exception as error:  # noqa: BLE001 - the end of the program: whatever it is, it is told in one line
+        _end(error)
+
+
+def _announce(settings: Settings, listening: socket.socket, keys: "ClientKeys") -> None:
+    """Where to connect and with what, on standard output; secrets once only, when they were made."""
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"s4-gateway {__version__}")
+    click.echo(f"endpoint    http://{shown}:{port}")
+    click.echo(f"region      {settings.backend.region}")
+    click.echo(f"backend     {settings.backend.endpoint_url or settings.backend.data_dir}")
+    if keys.made is not None:
+        access_key, secret_key = keys.made
+        click.echo("client keys, shown this once:")
+        click.echo(f"access key  {access_key}")
+        click.echo(f"secret key  {secret_key}")
+    if keys.kept_in is not None:
+        click.echo(f"keys are in {keys.kept_in}")
+    sys.stdout.flush()
+
+
+def _end(error: Exception) -> NoReturn:
+    click.echo(f"s4-gateway: {str(error) or type(error).__name__}", err=True)
+    sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILURE)

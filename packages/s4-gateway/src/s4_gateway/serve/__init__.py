@@ -1,0 +1,6 @@
+"""The web server: uvicorn's server around a protocol of our own, with limits, back-pressure and an orderly end."""
+
+from s4_gateway.serve.limits import Limits
+from s4_gateway.serve.server import GatewayServer, bind, serve
+
+__all__ = ["GatewayServer", "Limits", "bind", "serve"]

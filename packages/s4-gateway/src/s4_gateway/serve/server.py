@@ -1,0 +1,156 @@
+"""From settings to a process that serves until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from s4_gateway.app import build_app
+from s4_gateway.errors import SettingsError
+from s4_gateway.observe import Metrics
+from s4_gateway.serve.connection import Connection
+from s4_gateway.serve.limits import Limits
+from s4_gateway.serve.listener import Listener
+from s4_gateway.services import Services
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+SPARE_DESCRIPTORS = 256
+"""Files, SQLite and sockets beside two for each client connection (one to the client, one to the backend)."""
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server with our connections.
+
+    Args:
+        app: with its lifespan.
+        limits: of connections.
+        metrics: told of connections.
+        drain_seconds: how long requests in progress may go on after the signal to stop.
+        ready: called once, when connections are accepted.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, *, metrics: Metrics, drain_seconds: float, ready: Callable[[], None] | None = None
+    ) -> None:
+        self._ready = ready
+        super().__init__(
+            uvicorn.Config(
+                app,
+                # Whatever makes protocols will do; uvicorn's annotation knows classes only.
+                http=cast("type[asyncio.Protocol]", partial(Connection, Listener(limits, metrics))),
+                ws="none",
+                interface="asgi3",
+                lifespan="on",
+                loop="uvloop" if sys.platform != "win32" else "asyncio",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                backlog=BACKLOG,
+                # Seconds; uvicorn passes them to asyncio, which takes fractions.
+                timeout_graceful_shutdown=cast("int", drain_seconds),
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the application's start, then listen."""
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            self._ready()
+
+    def stop(self) -> None:
+        """Drain and end, as after SIGTERM. May be called from another thread."""
+        self.should_exit = True
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket's address taken, so that a port in use is refused before anything else starts.
+
+    Raises:
+        SettingsError: the address is not ours or is in use.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(f"--host: {host}: {error.strerror}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise SettingsError(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}") from error
+    bound.setblocking(False)
+    return bound
+
+
+def serve(services: Services, listening: socket.socket, *, ready: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once.
+
+    Args:
+        services: started and closed here.
+        listening: bound; closed here.
+        ready: called when connections are accepted.
+
+    Raises:
+        Exception: why the services could not start.
+    """
+    listen = services.settings.listen
+    raise_descriptor_limit(2 * listen.max_concurrent_connections + SPARE_DESCRIPTORS)
+    app = build_app(services)
+    server = GatewayServer(app, Limits.of(listen), metrics=services.metrics, drain_seconds=listen.drain_seconds, ready=ready)
+    with orderly_signals():
+        # uvicorn leaves by SystemExit where the application's start failed, or returns, depending on its release.
+        with contextlib.suppress(SystemExit):
+            server.run([listening])
+        listening.close()
+        if services.failure is not None:
+            raise services.failure
+        logger.info("stopped")
+
+
+@contextlib.contextmanager
+def orderly_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT end the server and nothing else; SIGHUP does nothing.
+
+    uvicorn sends itself the signal that stopped it once more when it has ended, to whatever handler was there before: by default the
+    process would then die of it instead of ending with status 0.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        handlers[number] = signal.signal(number, _ignore)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Unlike SIG_IGN, not inherited by child processes."""
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Take as many file descriptors as `wanted`, or as the hard limit gives; say so where that is less."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        given = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given, hard))
+        if given < wanted:
+            logger.warning("the system allows %d open files; --max-concurrent-connections needs %d", given, wanted)
