@@ -5,7 +5,7 @@ At most `in_flight` frames are being worked on or wait to be handed on; input is
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -75,7 +75,7 @@ def encode_async(
     pool: Executor,
     in_flight: int = DEFAULT_IN_FLIGHT,
     inline_below: int = INLINE_BELOW_BYTES,
-) -> AsyncIterator[Buffer]:
+) -> AsyncGenerator[Buffer, None]:
     """As `encode_threaded`, with the frames' work in `pool`.
 
     Close the iterator when it is not exhausted (`contextlib.aclosing`): that, an error or a cancellation cancels the outstanding work.
@@ -94,7 +94,7 @@ def decode_async(
     pool: Executor,
     in_flight: int = DEFAULT_IN_FLIGHT,
     inline_below: int = INLINE_BELOW_BYTES,
-) -> AsyncIterator[Buffer]:
+) -> AsyncGenerator[Buffer, None]:
     """As `decode_threaded`, with the frames' work in `pool`; see `encode_async`."""
     return _run_async(_decoding(decoder), chunks, pool=pool, in_flight=in_flight, inline_below=inline_below)
 
@@ -144,7 +144,7 @@ def _all_work(machine: _Machine[_R], chunks: Iterable[Buffer]) -> "Iterator[_Tas
 
 async def _run_async(
     machine: _Machine[_R], chunks: AsyncIterable[Buffer], *, pool: Executor, in_flight: int, inline_below: int
-) -> AsyncIterator[Buffer]:
+) -> AsyncGenerator[Buffer, None]:
     _check_in_flight(in_flight)
     source = aiter(chunks)
     window: deque[Future[_R] | _Done[_R]] = deque()
