@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Self
 
 from s4_codecs import ObjectDecoder, PayloadDecoder, decode_async
-from s4_format import DICTIONARY_PREFIX, FrameTable, Manifest, dictionary_key
+from s4_format import FrameTable, Manifest, dictionary_key
 
 from s4_gateway.backend.abc import BackendError, Buffer, Download
 from s4_gateway.errors import S3Error
@@ -68,11 +68,11 @@ class BodyOpener:
             return self._framed(face, download, window, await self._dictionary(bucket, manifest))
         if manifest.payload is None:
             raise unreadable(manifest)
-        decoder = PayloadDecoder(manifest.payload, dictionary=await self._dictionary(bucket, manifest))
-        return _sliced(_payload(decoder, download), window)
+        dictionary = await self._dictionary(bucket, manifest)
+        decoder = PayloadDecoder(manifest.payload, start=window.start, stop=window.stop, dictionary=dictionary)
+        return _held_back(self._decode(decoder, download))
 
     def _framed(self, face: Face, download: Download, window: Window, dictionary: bytes | None) -> AsyncGenerator[Buffer, None]:
-        options = self._core.options
         decoder = ObjectDecoder(
             start=window.start,
             stop=window.stop,
@@ -83,6 +83,10 @@ class BodyOpener:
             first_frame=window.first_frame,
             dictionary=dictionary,
         )
+        return self._decode(decoder, download)
+
+    def _decode(self, decoder: ObjectDecoder | PayloadDecoder, download: Download) -> AsyncGenerator[Buffer, None]:
+        options = self._core.options
         return decode_async(
             decoder, download, pool=self._core.codecs, in_flight=options.frames_in_flight, inline_below=options.inline_below
         )
@@ -98,9 +102,7 @@ class BodyOpener:
             download = await self._core.backend.get_object(bucket, dictionary_key(manifest.dict_id))
         except BackendError as error:
             if error.status == 404:
-                raise S3Error(
-                    "InternalError", f"The object's dictionary {DICTIONARY_PREFIX}{manifest.dict_id} is not in its bucket."
-                ) from error
+                raise S3Error("InternalError", f"The object's dictionary {manifest.dict_id} is not in its bucket.") from error
             raise
         async with download:
             if download.object.size > MAX_DICTIONARY_BYTES:
@@ -119,32 +121,16 @@ async def _pass(download: Download) -> AsyncGenerator[Buffer, None]:
         yield chunk
 
 
-async def _payload(decoder: PayloadDecoder, download: Download) -> AsyncGenerator[Buffer, None]:
-    """Decode one payload; the last piece is held back until size and CRC of all of it were checked."""
+async def _held_back(chunks: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
+    """Hold the last piece back until everything ended well: checks over a whole payload are made at its end."""
     held: Buffer | None = None
-    async for chunk in download:
-        for piece in decoder.feed(chunk):
+    async with aclosing(chunks):
+        async for piece in chunks:
             if held is not None:
                 yield held
             held = piece
-    for piece in decoder.close():
-        if held is not None:
-            yield held
-        held = piece
     if held is not None:
         yield held
-
-
-async def _sliced(chunks: AsyncGenerator[Buffer, None], window: Window) -> AsyncGenerator[Buffer, None]:
-    """Cut [start, stop) out of a body that is read from its beginning; it is read to its end, so that its checks are made."""
-    at = 0
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            view = memoryview(chunk)
-            piece = view[max(0, window.start - at) : max(0, window.stop - at)]
-            at += len(view)
-            if len(piece):
-                yield piece
 
 
 class VerifiedBody:

@@ -22,8 +22,8 @@ async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awa
 
     Raises:
         BackendError: the write did not happen (outcome REFUSED), as the store said it.
-        S3Error: ServiceUnavailable where the outcome stays unknown, also for a 412 that followed a lost attempt: that attempt may have held and
-            been overwritten, and the client's retry gets the definite answer.
+        S3Error: ServiceUnavailable where the outcome stays unknown, also for a 412 that followed a lost attempt: that attempt may have
+            held and been overwritten, and the client's retry gets the definite answer.
     """
     try:
         return await write

@@ -20,6 +20,8 @@ from s4_gateway.objects.sidecar import sidecar_due, write_sidecar
 from s4_gateway.objects.stamp import check_client_metadata, core_metadata, metadata_bytes, multipart_metadata
 from s4_gateway.state.cache import Entry
 
+TOO_LARGE_SOURCE = "The specified copy source is larger than the maximum allowable size for a copy source"
+
 
 @dataclass(frozen=True, slots=True)
 class CopyRequest:

@@ -52,6 +52,10 @@ class Wanted:
     frames: bool = False
 
 
+NOTHING = Wanted()
+"""Size and ETag alone."""
+
+
 class FaceFinder:
     """Resolves faces and remembers them. Versioned reads bypass the cache: its key has no version id."""
 
@@ -59,7 +63,7 @@ class FaceFinder:
         self._core = core
 
     async def find(
-        self, bucket: str, stored: StoredObject, *, wanted: Wanted = Wanted(), version: str | None = None, suffix: bytes | None = None
+        self, bucket: str, stored: StoredObject, *, wanted: Wanted = NOTHING, version: str | None = None, suffix: bytes | None = None
     ) -> Face:
         """The face of exactly this stored body.
 
@@ -117,16 +121,11 @@ class FaceFinder:
             suffix = await self._read(bucket, stored, Suffix(TAIL_BYTES), version)
         try:
             tail = read_tail(suffix, body_size=stored.size)
-            parts = (
-                tail.parts(await self._section(bucket, stored, tail.part_span, suffix, version))
-                if _load_parts(tail, wanted, suffix)
-                else None
-            )
-            frames = (
-                tail.frames(await self._section(bucket, stored, tail.index_span, suffix, version))
-                if _load_frames(tail, wanted, suffix)
-                else None
-            )
+            parts = frames = None
+            if wanted.parts or _holds(suffix, tail, tail.part_span):
+                parts = tail.parts(await self._section(bucket, stored, tail.part_span, suffix, version))
+            if wanted.frames or _holds(suffix, tail, tail.index_span):
+                frames = tail.frames(await self._section(bucket, stored, tail.index_span, suffix, version))
         except FormatError as error:
             raise S3Error("InternalError", f"The object's trailer is damaged: {error}") from error
         return attributes_from_tail(tail, parts, frames)
@@ -203,12 +202,9 @@ def _enough(attributes: Attributes, manifest: Manifest, wanted: Wanted) -> bool:
     return not wanted.frames or attributes.frames is not None or attributes.index_absent
 
 
-def _load_parts(tail: Tail, wanted: Wanted, suffix: bytes) -> bool:
-    return wanted.parts or tail.body_size - tail.part_span[0] <= len(suffix)
-
-
-def _load_frames(tail: Tail, wanted: Wanted, suffix: bytes) -> bool:
-    return wanted.frames or tail.body_size - tail.index_span[0] <= len(suffix)
+def _holds(suffix: bytes, tail: Tail, span: tuple[int, int]) -> bool:
+    """Whether a section can be had without another request."""
+    return tail.body_size - span[0] <= len(suffix)
 
 
 def _parts_of(frames: FrameTable | None) -> tuple[Part, ...] | None:

@@ -5,6 +5,7 @@ import base64
 import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from s4_codecs import Digests
 
@@ -19,15 +20,25 @@ ALWAYS = ("md5", "crc64nvme")
 """Computed for every body: the logical ETag and the checksum that AWS keeps for objects that name none."""
 
 
-class Source:
-    """Minimal face of a request body that the object layer needs; `call.RequestBody` fits."""
+class Source(Protocol):
+    """The face of a request body that the object layer needs; `call.RequestBody` fits."""
 
-    size: int | None
-    sha256: str | None
-    trailers: Mapping[str, str]
+    @property
+    def size(self) -> int | None:
+        """Bytes that will come; None when unknown."""
+        ...
 
-    def __aiter__(self) -> AsyncIterator[Buffer]:
-        raise TypeError("abstract")
+    @property
+    def sha256(self) -> str | None:
+        """Lower hex SHA-256 that they must have; None when not promised."""
+        ...
+
+    @property
+    def trailers(self) -> Mapping[str, str]:
+        """Lower-case trailer headers, complete when the iteration ended."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Buffer]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Putter:
         complete = has_room(request.metadata, capabilities)
         encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
         async with self._core.budget.reserve(self._footprint(size)):
-            write = _Write(self._core, request, encoder, condition, complete)
+            write = _Write(self._core, request, encoder, condition, complete=complete)
             return await write.run()
 
     async def resolve(self, bucket: str, key: str, logical: LogicalCondition) -> Condition | None:
@@ -111,7 +111,7 @@ class Putter:
 class _Write:
     """One PUT on its way."""
 
-    def __init__(self, core: Core, request: PutRequest, encoder: ObjectEncoder, condition: Condition | None, complete: bool) -> None:
+    def __init__(self, core: Core, request: PutRequest, encoder: ObjectEncoder, condition: Condition | None, *, complete: bool) -> None:
         self._core = core
         self._request = request
         self._encoder = encoder

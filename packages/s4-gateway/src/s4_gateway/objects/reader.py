@@ -1,4 +1,4 @@
-"""HEAD and GET of logical objects: one backend request where attributes are known, two where they are not (data-paths.md sections 4 and 6)."""
+"""HEAD and GET of logical objects: one backend request where attributes are known, two where not (data-paths.md sections 4 and 6)."""
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout, unavailable
 from s4_gateway.objects.body import BodyOpener, VerifiedBody, Window
 from s4_gateway.objects.core import Core
-from s4_gateway.objects.face import Face, FaceFinder, Moved, Wanted, require_same
+from s4_gateway.objects.face import NOTHING, Face, FaceFinder, Moved, Wanted, require_same
 from s4_gateway.state.cache import Entry
 
 ATTEMPTS = 3
@@ -33,7 +33,7 @@ class ReadRequest:
     check: Check
     select: Select | None = None
     """None = the whole object."""
-    wanted: Wanted = Wanted()
+    wanted: Wanted = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Reader:
         self._faces = FaceFinder(core)
         self._bodies = BodyOpener(core)
 
-    async def head(self, bucket: str, key: str, *, version: str | None = None, wanted: Wanted = Wanted()) -> Face:
+    async def head(self, bucket: str, key: str, *, version: str | None = None, wanted: Wanted = NOTHING) -> Face:
         """The object's face.
 
         Raises:
@@ -74,7 +74,8 @@ class Reader:
         """Open a read of one consistent body.
 
         Raises:
-            S3Error, NotModified: from the request's own checks; NotImplemented for bodies that cannot be decoded here; InternalError for damage.
+            S3Error, NotModified: from the request's own checks; NotImplemented for bodies that cannot be decoded here; InternalError for
+                damage.
             BackendError: as the backend says.
         """
         for attempt in range(ATTEMPTS):

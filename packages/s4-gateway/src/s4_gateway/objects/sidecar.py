@@ -25,7 +25,7 @@ def sidecar_due(core: Core, attributes: Attributes) -> bool:
 
 
 async def write_sidecar(core: Core, bucket: str, key: str, *, etag: str, stored_size: int, attributes: Attributes) -> None:
-    """Write the sidecar of a body that was just committed, if one is due. A failure never fails the write: readers of ours have the trailer."""
+    """Write the sidecar of a body that was just committed, if one is due. A failure never fails the write: ours have the trailer."""
     frames = attributes.frames
     if frames is None or not sidecar_due(core, attributes):
         return

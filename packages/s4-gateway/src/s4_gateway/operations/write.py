@@ -21,6 +21,7 @@ from s4_gateway.wire.xml_read import parse_delete
 MAX_XML_BYTES = 20 * 2**20
 """Largest XML request body (gateway.md 2.3)."""
 
+RESERVED = S3Error("InvalidObjectName")
 DIRECTIVES = {"": False, "COPY": False, "REPLACE": True}
 
 

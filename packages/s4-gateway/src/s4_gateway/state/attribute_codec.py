@@ -51,6 +51,10 @@ def unpack_attributes(packed: bytes) -> Attributes:
     )
 
 
+def _pack_part(part: Part) -> list[int | str | None]:
+    return [part.number, part.original_size, part.checksum.hex() if part.checksum else None]
+
+
 def _pack_frames(frames: FrameTable) -> bytes:
     return b"".join(_swapped(column).tobytes() for column in frames.columns.all())
 

@@ -1,7 +1,7 @@
 """The attribute cache: which logical face belongs to which stored body (data-paths.md section 4).
 
-An entry is valid for one (bucket, key, backend ETag, stored size, Last-Modified to the second); every answer of the backend is compared with
-it. It holds attributes only, never headers, tags, lock or metadata. Losing it costs requests, nothing else.
+An entry is valid for one (bucket, key, backend ETag, stored size, Last-Modified to the second); every answer of the backend is compared
+with it. It holds attributes only, never headers, tags, lock or metadata. Losing it costs requests, nothing else.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS attributes (
     PRIMARY KEY (bucket, key)
 ) WITHOUT ROWID
 """
+_SELECT = "SELECT key, etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key IN ({marks})"
+_TRIM = "DELETE FROM attributes WHERE latest <= (SELECT latest FROM attributes ORDER BY random() LIMIT 1)"
 VERSION = 1
 MAX_PACKED_BYTES = 1 << 20
 """Larger entries (indexes of above about 30,000 frames) stay in memory only: reading them from SQLite costs more than the trailer."""
@@ -56,7 +58,7 @@ class Entry:
 
 
 class AttributeCache:
-    """Newest entry per (bucket, key), in memory and behind it in one SQLite file. Used from the event loop; SQLite work runs in its thread."""
+    """Newest entry per (bucket, key), in memory and behind it in one SQLite file, whose work runs in a thread of its own."""
 
     def __init__(self, path: Path | None = None, *, memory_bytes: int = 32 << 20, disk_rows: int = 2_000_000) -> None:
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
@@ -100,7 +102,8 @@ class AttributeCache:
             ).fetchone()
         if row is None:
             return None
-        entry = Entry(*row[:4], unpack_attributes(row[4]))
+        etag, size, earliest, latest, packed = row
+        entry = Entry(etag, size, earliest, latest, unpack_attributes(packed))
         self._remember(bucket, key, entry)
         return entry
 
@@ -213,9 +216,7 @@ class AttributeCache:
         for at in range(0, len(keys), 500):
             some = keys[at : at + 500]
             marks = ",".join("?" * len(some))
-            rows = self._database.execute(
-                f"SELECT key, etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key IN ({marks})", (bucket, *some)
-            )
+            rows = self._database.execute(_SELECT.format(marks=marks), (bucket, *some))
             for key, etag, size, earliest, latest, packed in rows:
                 found[key] = Entry(etag, size, earliest, latest, unpack_attributes(packed))
         return found

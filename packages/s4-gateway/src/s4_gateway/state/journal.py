@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS uploads (
     PRIMARY KEY (bucket, key, upload_id)
 ) WITHOUT ROWID
 """
-_OPENED = "INSERT OR REPLACE INTO uploads (bucket, key, upload_id, record, opened) VALUES (:bucket, :key, :upload_id, :record, :now)"
+_OPENED = "INSERT OR REPLACE INTO uploads VALUES (:bucket, :key, :upload_id, :record, :now)"
 _ENDED = "DELETE FROM uploads WHERE bucket = :bucket AND key = :key AND upload_id = :upload_id"
 
 

@@ -1,1 +1,1 @@
-"""Multipart uploads without a floor on compressed part sizes: all state lies in immutable records in the object store (data-paths.md section 3)."""
+"""Multipart uploads without a floor on compressed part sizes: all state is immutable records in the store (data-paths.md section 3)."""

@@ -85,9 +85,7 @@ class Assembly:
         spool = self._joiner.spool()
         try:
             layout = await self._joiner.fill(spool, group)
-            self._etags[group.number] = [
-                await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)
-            ]
+            self._etags[group.number] = [await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)]
         finally:
             spool.close()
         return layout
@@ -101,9 +99,7 @@ class Assembly:
             offset = sum(layout.frames.stored_size for layout in layouts)
             trailer = _trailer(attributes, frames, offset=offset)
             await spool.add(trailer)
-            self._etags[group.number] = [
-                await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)
-            ]
+            self._etags[group.number] = [await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)]
         finally:
             spool.close()
         return AssembledBody(self._offers(), attributes, frames, offset + len(trailer))
@@ -111,7 +107,8 @@ class Assembly:
     def _offers(self) -> list[list[tuple[int, str]]]:
         tags = sorted(self._etags.items())
         return [
-            [(number, known[min(attempt, len(known) - 1)]) for number, known in tags] for attempt in range(max(map(len, self._etags.values())))
+            [(number, known[min(attempt, len(known) - 1)]) for number, known in tags]
+            for attempt in range(max(map(len, self._etags.values())))
         ]
 
     async def _cut(self, backend_id: str) -> AssembledBody:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-
 from s4_gateway.backend.abc import BackendError, Condition, ListEntry, StoredObject, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes

@@ -1,4 +1,4 @@
-"""How selected parts become backend parts: a pure function of manifest and records, so concurrent gateways upload identical bytes (data-paths.md 3.5)."""
+"""How selected parts become backend parts (data-paths.md 3.5): a pure function, so concurrent gateways upload identical bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

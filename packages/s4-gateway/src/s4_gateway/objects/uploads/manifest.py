@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 
 from s4_codecs import CRC_ALGORITHMS, Digests, combine_crc, crc_bytes
 from s4_format import composite_etag
@@ -65,7 +66,7 @@ def choose(records: Sequence[PartRecord], choices: Sequence[Choice], *, object_s
         S3Error: InvalidPartOrder, InvalidPart, EntityTooSmall, EntityTooLarge, InvalidRequest (x-amz-mp-object-size differs).
     """
     numbers = [choice.number for choice in choices]
-    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise S3Error("InvalidPartOrder")
     found: dict[tuple[int, str], list[PartRecord]] = {}
     for record in records:

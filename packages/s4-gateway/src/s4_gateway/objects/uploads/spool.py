@@ -1,4 +1,4 @@
-"""Where a part's stored bytes wait until its length and digests are verified: RAM first, then an unlinked file under a quota (data-paths.md 3.3)."""
+"""Where a part waits until its length and digests are verified: RAM, then an unlinked file under a quota (data-paths.md 3.3)."""
 
 import asyncio
 import tempfile
@@ -65,7 +65,7 @@ class Spool:
 
     def _write(self, pieces: Sequence[Buffer]) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="s4-part-", dir=self._core.options.spool_dir)
+            self._file = tempfile.TemporaryFile(prefix="s4-part-", dir=self._core.options.spool_dir)  # noqa: SIM115 - closed by `close`
         self._file.writelines(pieces)
 
     def __iter__(self) -> Iterator[Buffer]:
