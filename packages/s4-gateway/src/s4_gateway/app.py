@@ -35,6 +35,7 @@ REFUSED = "s4.refused"
 SERVICE_PATHS = frozenset({"/health", "/ready", "/metrics"})
 SIGNATURE_PARAMETERS = (b"X-Amz-Signature=", b"X-Amz-Algorithm=", b"Signature=")
 
+SERVER = {"server": "s4-gateway"}
 READY_SECONDS = 1.0
 """An answer about readiness is repeated for so long: /ready is open to everybody, and each one would be a backend request."""
 PING_SECONDS = 5.0
@@ -230,14 +231,16 @@ def service_host(services: Services) -> ASGIApp:
             await services.close()
 
     async def health(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return PlainTextResponse("ok\n", headers=SERVER)
 
     async def ready(_request: Request) -> Response:
         reason = await readiness.reason()
-        return PlainTextResponse("ready\n") if reason is None else PlainTextResponse(f"not ready: {reason}\n", status_code=503)
+        if reason is not None:
+            return PlainTextResponse(f"not ready: {reason}\n", status_code=503, headers=SERVER)
+        return PlainTextResponse("ready\n", headers=SERVER)
 
     async def metrics(_request: Request) -> Response:
-        return Response(services.metrics.render(), headers={"content-type": services.metrics.content_type})
+        return Response(services.metrics.render(), headers={"content-type": services.metrics.content_type, **SERVER})
 
     routes = [Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -23,7 +23,6 @@ from xml.etree.ElementTree import Element, fromstring
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from starlette.types import ASGIApp, Message, Scope
 
 from s4_gateway.app import build_app
 from s4_gateway.auth.credentials import KeyStore
@@ -33,6 +32,7 @@ from s4_gateway.objects.options import StoreOptions
 from s4_gateway.observe import Metrics
 from s4_gateway.services import Services, assemble
 from s4_gateway.settings import BackendSettings, CompressionSettings, ListenSettings, Settings
+from s4_gateway.testing.asgi import ASGIApp, Message, Scope
 
 ACCESS_KEY = "testclient"
 SECRET_KEY = "known-to-tests-only"  # noqa: S105
