@@ -200,7 +200,7 @@ def _cache() -> Path:
 
 
 @contextlib.contextmanager
-def _making(folder: Path) -> Iterator[bool]:
+def _making(session: nox.Session, folder: Path) -> Iterator[bool]:
     """Hold the cache folder's lock; yields whether it has to be made, and marks it complete if the body returns."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     stamp = folder / ".complete"
@@ -211,6 +211,7 @@ def _making(folder: Path) -> Iterator[bool]:
             return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        session.log(f"making {folder}, once; this can take minutes")
         yield True
         stamp.touch()
 
@@ -221,9 +222,9 @@ def _go_server(session: nox.Session, name: str) -> Path | None:
     folder = _cache() / "servers" / module.rpartition("/")[2]
     if not shutil.which("go") and not (folder / ".complete").exists():
         return None
-    with _making(folder) as wanted:
+    with _making(session, folder) as wanted:
         if wanted:
-            session.run("go", "install", "-trimpath", module, external=True, env={"GOBIN": str(folder)})
+            session.run("go", "install", module, external=True, env={"GOBIN": str(folder)})
     return folder / name
 
 
@@ -235,7 +236,7 @@ def _client(session: nox.Session, name: str) -> Path | None:
     folder = _cache() / "clients" / f"{name}-{digest}"
     if toolchain and not shutil.which(toolchain) and not (folder / ".complete").exists():
         return None
-    with _making(folder) as wanted:
+    with _making(session, folder) as wanted:
         if wanted:
             session.run(sys.executable, "-m", "venv", str(folder), external=True)
             session.run(str(folder / "bin" / "pip"), "install", "-q", "-r", str(requirements), external=True)

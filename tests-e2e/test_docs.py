@@ -1,0 +1,131 @@
+"""The documentation is true: its Python runs, its commands exist, and its table of settings is the program's."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from programs import program
+
+from s4_gateway import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md")), *sorted(DOCS.rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The endpoint that the pages name; the tests put the real one in its place.
+ENDPOINT = "http://127.0.0.1:8014"
+GATEWAY = Path(sysconfig.get_path("scripts")) / "s4-gateway"
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in FENCE.findall(page.read_text(encoding="utf-8")) if found == language]
+
+
+def _commands(page: Path) -> list[str]:
+    """What the reader types: the lines behind a prompt."""
+    return [
+        line[2:].partition("  #")[0].rstrip() for text in _blocks(page, "console") for line in text.splitlines() if line.startswith("$ ")
+    ]
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+PYTHON_PAGES = [page for page in PAGES if _blocks(page, "python")]
+
+
+@pytest.fixture(scope="module")
+def gateway(hermetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A gateway started as the tutorial starts it, but on a port of the system's choice; yields the environment of its clients."""
+    folder = tmp_path_factory.mktemp("store")
+    with subprocess.Popen(
+        [GATEWAY, "--data-dir", folder, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            said: dict[str, str] = {}
+            while "secret key" not in said:
+                line = process.stdout.readline()
+                assert line, f"s4-gateway ended with {process.wait()} after {said}"
+                name, _, value = line.strip().rpartition("  ")
+                said[name.strip()] = value
+            yield {
+                **os.environ,
+                "ENDPOINT": said["endpoint"],
+                "AWS_ACCESS_KEY_ID": said["access key"],
+                "AWS_SECRET_ACCESS_KEY": said["secret key"],
+                "AWS_DEFAULT_REGION": said["region"],
+            }
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_pages_with_python_are_found() -> None:
+    """The pages that promise runnable code are among those that run."""
+    names = {_name(page) for page in PYTHON_PAGES}
+
+    assert {"docs/tutorial/index.md", "docs/how-to/clients.md", "docs/how-to/without-the-gateway.md"} <= names
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=_name)
+def test_python_of_a_page_runs(page: Path, gateway: dict[str, str], tmp_path: Path) -> None:
+    """All Python of a page runs from top to bottom, silently, warnings being errors."""
+    code = "\n".join(_blocks(page, "python")).replace(ENDPOINT, gateway["ENDPOINT"])
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=gateway, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_client_commands_run(gateway: dict[str, str], tmp_path: Path) -> None:
+    """The aws and rclone commands of the clients' page run as printed."""
+    folders = [str(program(name).parent) for name in ("awscli", "rclone")]
+    (tmp_path / "logs").mkdir()
+    for path in (tmp_path / "access.log", tmp_path / "logs" / "access.log"):
+        path.write_text("one line of text\n" * 100_000, encoding="utf-8")
+    script = "set -e\n" + "\n".join(_commands(DOCS / "how-to" / "clients.md")).replace(ENDPOINT, gateway["ENDPOINT"])
+
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**gateway, "PATH": os.pathsep.join([*folders, gateway["PATH"]])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "access.log" in done.stdout
+    assert "0 differences found" in done.stderr
+
+
+def test_options_in_commands_exist() -> None:
+    """No page shows an option of s4-gateway that it does not have."""
+    known = {about.flag for about in settings.options() if not about.secret} | {"--help", "--version"}
+    shown = {
+        (_name(page), option)
+        for page in PAGES
+        for command in _commands(page)
+        if command.startswith("s4-gateway ")
+        for option in re.findall(r"(?<=\s)--[a-z-]+", command)
+    }
+
+    assert len(shown) > 3
+    assert {(page, option) for page, option in shown if option not in known} == set()
+
+
+def test_settings_table_is_the_programs() -> None:
+    """The command-line page holds the table that the program makes of its settings: s4_gateway.settings.reference()."""
+    page = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
+
+    assert settings.reference() in page
