@@ -15,6 +15,8 @@ MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = 5 * 2**40
 """Most bytes of one object, whatever its parts (S3's own limit)."""
 MAX_DELETES = 1000
+MAX_LIST = 1000
+"""Most names in a page of a listing, whatever was asked for."""
 
 _BUCKET_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]", re.ASCII)
 
@@ -45,15 +47,20 @@ def check_key(key: str) -> bytes:
     Raises:
         BackendError: KeyTooLongError; InvalidURI for what UTF-8 cannot say (lone surrogates); InvalidArgument for an empty key.
     """
-    try:
-        raw = key.encode()
-    except UnicodeEncodeError as error:
-        raise refuse("InvalidURI", "The key is not valid UTF-8.") from error
+    raw = encoded(key)
     if not raw:
         raise refuse("InvalidArgument", "The key is empty.")
     if len(raw) > MAX_KEY_BYTES:
         raise refuse("KeyTooLongError")
     return raw
+
+
+def encoded(text: str) -> bytes:
+    """A key, prefix or delimiter as UTF-8; InvalidURI for lone surrogates, which UTF-8 cannot say."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise refuse("InvalidURI", "The name is not valid UTF-8.") from error
 
 
 def check_metadata(metadata: Mapping[str, str], limit: int) -> None:

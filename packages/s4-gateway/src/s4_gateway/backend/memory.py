@@ -6,7 +6,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from s4_gateway.backend._rules import MAX_DELETES, exact_pieces, refuse, resolve_span
+from s4_gateway.backend._rules import MAX_DELETES, MAX_LIST, exact_pieces, refuse, resolve_span
 from s4_gateway.backend.abc import (
     BackendError,
     Bucket,
@@ -264,6 +264,7 @@ class MemoryBackend:
         self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None, limit: int = 1000
     ) -> ListPage:
         async with self._request("list_objects"):
+            limit = min(limit, MAX_LIST)
             return self.store.page(bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, token=token, limit=limit)
 
     # Multipart uploads

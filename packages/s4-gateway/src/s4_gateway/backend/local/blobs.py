@@ -1,0 +1,186 @@
+"""Blobs: the bodies that are files, at `blobs/EPOCH/GROUP/ID`, all in hexadecimal.
+
+A blob is written and synced under its final name before a transaction names it, and unlinked only after the transaction that drops its
+last reference. So a crash leaves at most files that no body names. They lie in the epochs of the table `epochs`, which `sweep` clears.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from hashlib import md5
+from pathlib import Path
+
+from s4_gateway.backend._rules import exact_pieces
+from s4_gateway.backend.abc import Buffer, Payload
+from s4_gateway.backend.local.bodies import BodyIds, Content, epoch_of, group_of
+from s4_gateway.backend.local.faults import disk_error
+from s4_gateway.backend.local.files import FileLayer
+
+_WRITE_BYTES = 1024 * 1024
+"""Small pieces are gathered up to this size for one system call."""
+_ATTEMPTS = 3
+"""The directory of a new blob may be removed as empty just before the blob is created in it."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the blob any more; what was written of it is gone."""
+
+
+class BlobFiles:
+    """The blobs of one store; all methods block and may be called from any thread.
+
+    Args:
+        directory: the store's directory.
+        layer: the system calls.
+        ids: names for new blobs.
+    """
+
+    def __init__(self, directory: Path, layer: FileLayer, ids: BodyIds) -> None:
+        self._root = str(directory / "blobs")
+        self._layer = layer
+        self._ids = ids
+        self._lock = threading.Lock()
+        self._made: set[str] = set()
+        self._unsettled: set[int] = set()
+        self.leftovers = False
+        """There may be blobs that no body names: this run does not stop clean."""
+
+    def directory_of(self, body: int) -> str:
+        """Where the blob's name is."""
+        return f"{self._root}/{epoch_of(body):08x}/{group_of(body):06x}"
+
+    def write(self, payload: Payload, is_abandoned: Callable[[], bool]) -> Content:
+        """Store a payload in a new file and sync it; its name is not synced yet.
+
+        Raises:
+            BackendError: the disk refuses, or the payload is not of its promised size; nothing is left.
+            AbandonedError: `is_abandoned` said so; nothing is left.
+        """
+        if is_abandoned():
+            raise AbandonedError
+        body = self._ids.next()
+        self._unsettled.add(body)
+        try:
+            descriptor = self._create(body)
+            try:
+                digest = self._fill(descriptor, payload, is_abandoned)
+                self._layer.sync(descriptor)
+            except BaseException:
+                self.remove([body])
+                raise
+            finally:
+                self._layer.close(descriptor)
+        except OSError as error:
+            raise disk_error(error, "storing a body") from error
+        return Content(body, payload.size, digest, None)
+
+    def settle(self, bodies: Iterable[int]) -> None:
+        """These blobs have found their transaction."""
+        self._unsettled.difference_update(bodies)
+
+    def remove_unsettled(self) -> None:
+        """Remove the blobs whose writers went away before their transaction."""
+        self.remove(list(self._unsettled))
+
+    def sync_names(self, directories: Iterable[str]) -> None:
+        """Sync the names of blobs; raises OSError."""
+        for directory in directories:
+            self._layer.sync_directory(directory)
+
+    def open(self, body: int) -> int:
+        """A descriptor for reading; FileNotFoundError where there is no such blob."""
+        return self._layer.open(f"{self.directory_of(body)}/{body:016x}")
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """`size` bytes from `offset`, fewer only where the blob ends; raises OSError."""
+        return self._layer.read(descriptor, size, offset)
+
+    def close(self, descriptor: int) -> None:
+        self._layer.close(descriptor)
+
+    def remove(self, bodies: Iterable[int]) -> None:
+        """Unlink blobs that nothing refers to, and the directories that this empties. What fails is left to the next sweep."""
+        directories: set[str] = set()
+        for body in bodies:
+            directory = self.directory_of(body)
+            directories.add(directory)
+            self._unsettled.discard(body)
+            try:
+                self._layer.unlink(f"{directory}/{body:016x}")
+            except OSError:
+                self.leftovers = True
+        for directory in directories - {self.directory_of(self._ids.latest)}:
+            self._remove_if_empty(directory)
+
+    def epoch_groups(self, epoch: int) -> list[str]:
+        """The names of an epoch's directories of blobs; none where the epoch wrote no blob."""
+        try:
+            return sorted(self._layer.names(f"{self._root}/{epoch:08x}"))
+        except FileNotFoundError:
+            return []
+
+    def group_bodies(self, epoch: int, group: str) -> set[int]:
+        """The bodies whose files are in one of them; other files are not ours and stay."""
+        found: set[int] = set()
+        for name in self._layer.names(f"{self._root}/{epoch:08x}/{group}"):
+            with suppress(ValueError):
+                found.add(int(name, 16))
+        return found
+
+    def remove_empty_group(self, epoch: int, group: str) -> None:
+        """Remove a directory of blobs, if it has none."""
+        self._remove_if_empty(f"{self._root}/{epoch:08x}/{group}")
+
+    def remove_empty_epoch(self, epoch: int) -> None:
+        """Remove the directory of an epoch that has no blob left, if so."""
+        with suppress(OSError):
+            self._layer.remove_directory(f"{self._root}/{epoch:08x}")
+
+    def _create(self, body: int) -> int:
+        directory = self.directory_of(body)
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._make(directory)
+            try:
+                return self._layer.create(f"{directory}/{body:016x}")
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _make(self, directory: str) -> None:
+        """Make the directory of a group, with its parents, durably."""
+        with self._lock:
+            if directory in self._made:
+                return
+            for path in (self._root, _parent(directory), directory):
+                if path not in self._made:
+                    self._layer.make_directory(path)
+                    self._layer.sync_directory(_parent(path))
+                    self._made.add(path)
+
+    def _remove_if_empty(self, directory: str) -> None:
+        with self._lock, suppress(OSError):
+            self._layer.remove_directory(directory)
+            self._made.discard(directory)
+
+    def _fill(self, descriptor: int, payload: Payload, is_abandoned: Callable[[], bool]) -> bytes:
+        digest = md5(usedforsecurity=False)
+        gathered: list[Buffer] = []
+        size = 0
+        for piece in exact_pieces(payload):
+            digest.update(piece)
+            gathered.append(piece)
+            size += len(piece)
+            if size >= _WRITE_BYTES:
+                if is_abandoned():
+                    raise AbandonedError
+                self._layer.write(descriptor, gathered)
+                gathered, size = [], 0
+        if is_abandoned():
+            raise AbandonedError
+        self._layer.write(descriptor, gathered)
+        return digest.digest()
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]

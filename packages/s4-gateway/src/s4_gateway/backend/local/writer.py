@@ -1,0 +1,316 @@
+"""The thread that writes: what waits while one commit reaches the disk shares the next one (group commit)."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from s4_gateway.backend.abc import BackendError, Outcome
+from s4_gateway.backend.local.blobs import BlobFiles
+from s4_gateway.backend.local.bodies import Content
+from s4_gateway.backend.local.faults import database_error, disk_error, primary_code, unavailable
+from s4_gateway.backend.local.pins import Pins
+from s4_gateway.backend.local.transaction import Transaction
+
+T = TypeVar("T")
+
+MAX_BATCH = 256
+"""Most writes in one transaction: bounds how long one write can wait for its neighbours."""
+CHECKPOINT_PAGES = 4096
+"""Pages in the write-ahead log (16 MiB) that start a checkpoint."""
+
+_PAGE = 4096
+_PAGES_A_JOB = 3
+"""Pages that a write without inline bytes changes, about."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    work: Callable[[Transaction], Any]
+    future: asyncio.Future[Any] | None
+    """None = nobody waits."""
+    content: Content | None
+    """A new body; its file is removed unless the work is committed."""
+    abandoned: bool = False
+    """Nobody wants it any more: dropped if its turn has not come."""
+
+
+class _HalfDoneError(Exception):
+    """A write was refused after its first change."""
+
+
+class _CommitError(Exception):
+    """COMMIT itself failed: what it said may still come back from the log after a crash."""
+
+
+_Answers = list[tuple[_Job, object, Exception | None]]
+
+
+class Writer:
+    """Owns the connection that writes.
+
+    Args:
+        connection: used by the writer's thread only, from `start` to `close`.
+        blobs: removes the files that a transaction drops, after its commit.
+        clock: seconds since the epoch, for Last-Modified.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, blobs: BlobFiles, *, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._blobs = blobs
+        self._clock = clock
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="s4-store-writer", daemon=True)
+        self._janitor = ThreadPoolExecutor(1, "s4-store-janitor")
+        self._open_epochs: set[int] = set()
+        self._broken: BackendError | None = None
+        self._closing = False
+        self._weight = 0
+        """About how many pages the log has grown since the last checkpoint."""
+        self.pins = Pins(self._purge)
+
+    def start(self) -> None:
+        """Begin to work; lists that were in the trash when the server stopped are purged first."""
+        self._open_epochs = {epoch for (epoch,) in self._connection.execute("SELECT id FROM epochs")}
+        trash = [body for (body,) in self._connection.execute("SELECT id FROM trash")]
+        self._thread.start()
+        self.pins.drop(trash)
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def refuse_more(self) -> None:
+        """Take no more writes; called in the loop's thread, as `run` is."""
+        self._closing = True
+
+    def close(self) -> None:
+        """Finish what waits, note the clean stop and empty the log. Blocks; `refuse_more` comes first."""
+        self._jobs.put(None)
+        self._thread.join()
+        self._janitor.shutdown(wait=True)
+        self._blobs.remove_unsettled()
+        with suppress(sqlite3.Error):  # The next start does what is left undone here.
+            if not self._blobs.leftovers and self._broken is None:
+                self._connection.execute("DELETE FROM epochs")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    def check(self) -> None:
+        """Raise BackendError unless writes are taken."""
+        if self._closing:
+            raise unavailable("the store is closed")
+        if self._broken is not None:
+            raise self._broken
+
+    async def run(self, work: Callable[[Transaction], T], *, content: Content | None = None) -> T:
+        """Do `work` in a transaction and return when it is on the disk.
+
+        A cancelled write is dropped if its turn has not come; either way nothing changes any more once CancelledError is raised.
+
+        Args:
+            work: runs in the writer's thread; may run more than once, when its neighbours fail.
+            content: the new body that `work` adds.
+        """
+        if self._closing or self._broken is not None:
+            if content is not None and content.inline is None:
+                self._blobs.remove([content.body])
+            self.check()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        job = _Job(work, future, content)
+        self._jobs.put(job)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            job.abandoned = True
+            if job.future is not None:
+                job.future = settled = loop.create_future()
+                await wait_for(settled)
+            raise
+
+    def post(self, work: Callable[[Transaction], object]) -> None:
+        """Do `work` in some later transaction; nobody waits. From any thread."""
+        self._jobs.put(_Job(work, None, None))
+
+    def in_background(self, work: Callable[[], None]) -> None:
+        """Run `work` on the thread that removes files."""
+        with suppress(RuntimeError):  # Shut down: the next start finds it in the epochs.
+            self._janitor.submit(work)
+
+    def _purge(self, dropped: int) -> None:
+        def purge(transaction: Transaction) -> None:
+            if transaction.purge(dropped):
+                self._purge(dropped)
+
+        self.post(purge)
+
+    # The writer's thread
+
+    def _run(self) -> None:
+        while (jobs := self._next_batch()) is not None:
+            answers: _Answers = []
+            try:
+                self._commit(jobs, answers)
+            finally:
+                self._deliver(answers)
+            self._checkpoint()
+
+    def _next_batch(self) -> list[_Job] | None:
+        """What waits, at least one job; None at the end."""
+        first = self._jobs.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < MAX_BATCH:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                self._jobs.put(None)
+                break
+            batch.append(job)
+        return batch
+
+    def _commit(self, jobs: Sequence[_Job], answers: _Answers) -> None:
+        wanted = [job for job in jobs if not job.abandoned]
+        for job in jobs:
+            if job.abandoned:
+                self._answer(answers, job, None, unavailable("abandoned"))
+        if not wanted:
+            return
+        try:
+            with self._failures():
+                results = self._attempt(wanted)
+        except Exception as error:  # noqa: BLE001 - the writer answers for every job and goes on, whatever one of them does.
+            if len(wanted) == 1:
+                self._answer(answers, wanted[0], None, error)
+            else:
+                # One of them is to blame; alone, it fails alone.
+                for job in wanted:
+                    self._commit([job], answers)
+        else:
+            for job, (result, refusal) in zip(wanted, results, strict=True):
+                self._answer(answers, job, result, refusal)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except _HalfDoneError as error:
+            raise error.args[0] from error
+        except _CommitError as error:
+            cause = error.args[0]
+            # A full disk cuts the commit record off; after any other failure it may be whole.
+            lost = primary_code(cause) != sqlite3.SQLITE_FULL
+            raise database_error(cause, "committing", outcome=Outcome.UNKNOWN if lost else Outcome.REFUSED) from cause
+        except sqlite3.Error as error:
+            raise database_error(error, "writing") from error
+        except OSError as error:
+            raise disk_error(error, "storing the name of a body") from error
+
+    def _attempt(self, jobs: Sequence[_Job]) -> list[tuple[object, BackendError | None]]:
+        """All jobs in one transaction; their results and refusals."""
+        if self._broken is not None:
+            raise self._broken
+        contents = [job.content for job in jobs if job.content is not None]
+        self._blobs.sync_names({self._blobs.directory_of(content.body) for content in contents if content.inline is None})
+        transaction = Transaction(self._connection, self._clock)
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = [self._apply(transaction, job) for job in jobs]
+            opened = transaction.open_epochs(self._open_epochs)
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise _CommitError(error) from error
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._open_epochs |= opened
+        self._blobs.settle(content.body for content in contents)
+        self._weight += sum(content.size // _PAGE for content in contents if content.inline) + _PAGES_A_JOB * len(jobs)
+        if transaction.dropped_files:
+            dropped = transaction.dropped_files
+            self.in_background(lambda: self._blobs.remove(dropped))
+        self.pins.drop(transaction.dropped_lists)
+        return results
+
+    def _apply(self, transaction: Transaction, job: _Job) -> tuple[object, BackendError | None]:
+        before = self._connection.total_changes
+        try:
+            return job.work(transaction), None
+        except BackendError as refusal:
+            if self._connection.total_changes != before:
+                raise _HalfDoneError(refusal) from refusal
+            return None, refusal
+
+    def _answer(self, answers: _Answers, job: _Job, result: object, error: Exception | None) -> None:
+        """Note the outcome; the file of a body that was not committed goes, unless its commit may come back."""
+        if error is not None:
+            lost = isinstance(error, BackendError) and error.outcome is Outcome.UNKNOWN
+            if lost and job.content is not None:
+                self._blobs.settle([job.content.body])
+                self._blobs.leftovers = True
+            elif job.content is not None and job.content.inline is None:
+                body = job.content.body
+                self.in_background(lambda: self._blobs.remove([body]))
+            if job.future is None:
+                _log.error("housekeeping of the store failed and is left to the next start: %s", error)
+        answers.append((job, result, error))
+
+    def _deliver(self, answers: _Answers) -> None:
+        waiting = [answer for answer in answers if answer[0].future is not None]
+        if not waiting:
+            return
+        future = waiting[0][0].future
+        assert future is not None
+        with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            future.get_loop().call_soon_threadsafe(_resolve, waiting)
+
+    def _checkpoint(self) -> None:
+        """Copy the log into the database when it is long.
+
+        After a failed sync the system may have dropped the pages and call the next sync a success. So nothing is written any more then:
+        the log stays as it is, and the next start copies all of it again.
+        """
+        if self._weight < CHECKPOINT_PAGES or self._broken is not None:
+            return
+        self._weight = 0
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            _log.error("the store's log could not be copied into its database: %s", error)
+            if primary_code(error) != sqlite3.SQLITE_FULL:
+                self._broken = database_error(error, "copying the log into the database; restart the server when the disk is well again")
+
+
+def _resolve(answers: _Answers) -> None:
+    """Answer in the loop's thread."""
+    for job, result, error in answers:
+        future, job.future = job.future, None
+        if future is None or future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+async def wait_for(future: "asyncio.Future[T]") -> None:
+    """Wait until it is done, however often the waiting task is cancelled, and whatever comes out of it."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()
