@@ -1,7 +1,11 @@
 """The S3 backend: any S3 endpoint behind `backend.abc.Backend`."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 
 from s4_gateway.backend._rules import MAX_DELETES, check_manifest, check_part_number, refuse
 from s4_gateway.backend.abc import (
@@ -30,6 +34,8 @@ from s4_gateway.backend.s3.download import empty_download, open_download, range_
 from s4_gateway.backend.s3.headers import number, stored_headers, stored_object, unquoted, unusable
 from s4_gateway.backend.s3.moments import UploadStarts, interval
 from s4_gateway.backend.s3.options import Observer, S3Options
+from s4_gateway.backend.s3.probe import check_greeting, find_bucket, known, try_out
+from s4_gateway.backend.s3.report import Fact, Origin, StoreReport
 from s4_gateway.backend.s3.request import Guard, Request
 from s4_gateway.backend.s3.retries import Answer, Requester
 
@@ -56,8 +62,10 @@ class S3Backend:
     def __init__(self, options: S3Options, credentials: Credentials, *, observe: Observer | None = None) -> None:
         self.options = options
         self._http = Requester(options, credentials, observe)
-        self._capabilities = Capabilities()
         self._starts = UploadStarts()
+        self._report = known(options.endpoint_url, strict_parts=options.strict_parts)
+        self._capabilities = self._report.capabilities()
+        self._learning = asyncio.Lock()
 
     @property
     def requests(self) -> Counter[str]:
@@ -67,23 +75,51 @@ class S3Backend:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
+    @property
+    def report(self) -> StoreReport:
+        """What `capabilities` rests on."""
+        return self._report
+
     async def start(self) -> None:
-        """Open the pool."""
+        """Open the pool, and try out what the store can do where it lets us write.
+
+        Raises:
+            BackendError: the store cannot be reached or fails.
+            SettingsError: it refuses our keys, or is an S4 gateway itself.
+        """
         self._http.start()
+        try:
+            greeting = await self._http.greet()
+            check_greeting(greeting, self.options.endpoint_url)
+            self._report = replace(self._report, server=greeting.server, clock_skew=greeting.skew)
+            bucket = self.options.probe_bucket or await find_bucket(self)
+            if bucket is not None:
+                await self._learn(bucket)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Drop all connections; repeatable."""
         await self._http.close()
 
+    async def _learn(self, bucket: str) -> None:
+        """Try out what the store can do, once."""
+        async with self._learning:
+            if self._report.tried:
+                return
+            granted = Fact(value=True, origin=Origin.ASSUMED)
+            twin = copy(self)
+            twin._capabilities = replace(self._capabilities, conditional_put=True, conditional_complete=True)  # noqa: SLF001 - of our own class
+            twin._report = replace(self._report, conditional_copy=granted)  # noqa: SLF001
+            self._report = await try_out(twin, bucket, self._report)
+            self._capabilities = self._report.capabilities()
+
     # Buckets
 
     async def ping(self) -> None:
         """Any answer but a failure of the store counts: keys may well lack the right to list buckets."""
-        try:
-            await self._http.call(Request("ping", "GET", "/"))
-        except BackendError as error:
-            if error.status >= 500:
-                raise
+        await self._http.greet()
 
     async def list_buckets(self) -> Sequence[Bucket]:
         buckets: list[Bucket] = []
@@ -100,6 +136,10 @@ class S3Backend:
         where = location or self.options.region
         body = None if where == "us-east-1" else Pieces.of(xml.create_bucket_document(where))
         await self._http.call(Request("create_bucket", "PUT", bucket_path(bucket), payload=body))
+        if not self._report.tried:
+            # There was no bucket at the start. What cannot be found out now stays assumed: the bucket has been made all the same.
+            with suppress(BackendError):
+                await self._learn(bucket)
 
     async def delete_bucket(self, bucket: str) -> None:
         await self._http.call(Request("delete_bucket", "DELETE", bucket_path(bucket)))
@@ -234,7 +274,7 @@ class S3Backend:
         wire["x-amz-copy-source"] = copy_source(source_bucket, source_key, source_version_id)
         wire["x-amz-copy-source-if-match"] = f'"{source_etag}"'
         wire["x-amz-metadata-directive"] = "REPLACE"
-        _add_condition(wire, condition, granted=self._capabilities.conditional_put)
+        _add_condition(wire, condition, granted=bool(self._report.conditional_copy.value))
         answer = await self._http.call(Request("copy_object", "PUT", object_path(bucket, key), headers=wire, commits=True, has_key=True))
         return _written(answer, answer.document().text("ETag"))
 

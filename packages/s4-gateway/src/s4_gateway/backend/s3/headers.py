@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_tz
 from functools import lru_cache
 
-from s4_gateway.backend.abc import SYSTEM_HEADERS, BackendError, StoredObject
+from s4_gateway.backend.abc import SYSTEM_HEADERS, BackendError, Outcome, StoredObject
 
 META_PREFIX = "x-amz-meta-"
 
@@ -85,7 +85,7 @@ def number(headers: Mapping[str, str], name: str) -> int | None:
 
 def unusable(what: str) -> BackendError:
     """The error for an answer that cannot be one of an S3 store."""
-    return BackendError("InternalError", 500, f"unusable answer of the storage backend: {what}")
+    return BackendError("InternalError", 500, f"unusable answer of the storage backend: {what}", outcome=Outcome.UNKNOWN)
 
 
 @lru_cache(maxsize=4096)

@@ -1,12 +1,13 @@
 """Request bodies for aiohttp: sent piece by piece, never joined, with a limit on how long the store may not read."""
 
 import asyncio
+from collections.abc import Iterator
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload as AiohttpPayload
 
 from s4_gateway.backend._rules import exact_pieces
-from s4_gateway.backend.abc import BackendError, Buffer, Payload
+from s4_gateway.backend.abc import Buffer, Payload
 
 JOIN_LIMIT = 64 * 1024
 """Bodies up to here go out in one write together with the head: copying costs less than a second system call and packet."""
@@ -24,7 +25,7 @@ class BodyPayload(AiohttpPayload):
         narrow: the header text is latin-1 and its bytes must go out unchanged (see `headers.for_aiohttp`).
 
     Attributes:
-        broken: why the payload could not be sent, if it was the payload's fault.
+        broken: what the payload raised, or IncompleteBody where it holds more or fewer bytes than it says.
     """
 
     def __init__(self, payload: Payload, *, stall: float, narrow: bool) -> None:
@@ -33,7 +34,7 @@ class BodyPayload(AiohttpPayload):
         self._body = payload
         self._stall = stall
         self._narrow = narrow
-        self.broken: BackendError | None = None
+        self.broken: Exception | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Required by the base class; used by aiohttp only to show digests of text bodies."""
@@ -43,25 +44,25 @@ class BodyPayload(AiohttpPayload):
         """Send everything.
 
         Raises:
-            BackendError: the payload holds more or fewer bytes than it says; also kept in `broken`.
             TimeoutError: the store took nothing for `stall` seconds.
+            Exception: the one in `broken`.
         """
         if self._narrow:
             narrow_head(writer)
-        try:
-            await self._write(writer)
-        except BackendError as error:
-            self.broken = error
-            raise
-
-    async def _write(self, writer: AbstractStreamWriter) -> None:
         if self._body.size <= JOIN_LIMIT:
-            await writer.write(b"".join(exact_pieces(self._body)))
+            await writer.write(b"".join(self._pieces()))
             return
         # Without this aiohttp copies head and first piece together.
         writer.send_headers()
-        for piece in exact_pieces(self._body):
+        for piece in self._pieces():
             await self._send(writer, piece)
+
+    def _pieces(self) -> Iterator[Buffer]:
+        try:
+            yield from exact_pieces(self._body)
+        except Exception as error:
+            self.broken = error
+            raise
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """As `write`; Content-Length is always the payload's own size."""

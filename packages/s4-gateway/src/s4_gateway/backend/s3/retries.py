@@ -16,11 +16,11 @@ from s4_gateway.backend._rules import exact_pieces
 from s4_gateway.backend.abc import BackendError, Outcome, Payload
 from s4_gateway.backend.s3.credentials import Credentials, KeyPair
 from s4_gateway.backend.s3.errors import AttemptError, answered, inside_success, unanswered
-from s4_gateway.backend.s3.headers import wire_headers
+from s4_gateway.backend.s3.headers import http_date, wire_headers
 from s4_gateway.backend.s3.options import Observer, S3Options, split_endpoint
 from s4_gateway.backend.s3.request import Guard, Request
 from s4_gateway.backend.s3.transport import Transport, read_document
-from s4_gateway.backend.s3.xml import Node, parse
+from s4_gateway.backend.s3.xml import Node, error_fields, parse
 from s4_gateway.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
 
 INLINE_HASH_LIMIT = 128 * 1024
@@ -62,6 +62,23 @@ class Opened:
     done: Callable[[int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How a store introduces itself.
+
+    Attributes:
+        server: its Server header.
+        skew: seconds that our clock is ahead of its, to about a second; None = it told no time.
+        code: S3 error code, if it refused to list buckets.
+        message: the text that came with it.
+    """
+
+    server: str
+    skew: float | None
+    code: str | None
+    message: str | None
+
+
 class Requester:
     """Signs, sends, counts and repeats requests.
 
@@ -100,13 +117,7 @@ class Requester:
 
         async def attempt(headers: Mapping[str, str]) -> Answer:
             opened = await self._open(request, headers)
-            body = b""
-            try:
-                if request.method != "HEAD":
-                    body = await read_document(opened.response)
-            finally:
-                opened.response.release()
-                opened.done(len(body))
+            body = await _read(request, opened)
             if request.commits:
                 _check_commit(body)
             return Answer(opened.status, opened.headers, body, time.monotonic() - begun)
@@ -120,6 +131,26 @@ class Requester:
             BackendError: no attempt succeeded.
         """
         return await self._repeat(request, lambda headers: self._open(request, headers))
+
+    async def greet(self) -> Greeting:
+        """Ask for the list of buckets and tell how the store answered; a refusal is an answer too.
+
+        Raises:
+            BackendError: no attempt was answered but by a failure of the store.
+        """
+        request = Request("ping", "GET", "/")
+
+        async def attempt(headers: Mapping[str, str]) -> Greeting:
+            opened = await self._exchange(request, headers)
+            now = time.time()
+            body = await _read(request, opened)
+            if opened.status >= 500:
+                raise answered(opened.status, opened.headers, body, has_key=False)
+            date = http_date(opened.headers.get("date", ""))
+            code, message = (None, None) if opened.status < 300 else error_fields(body)
+            return Greeting(opened.headers.get("server", ""), None if date is None else now - date, code, message)
+
+        return await self._repeat(request, attempt)
 
     async def _repeat(self, request: Request, attempt: Callable[[Mapping[str, str]], Awaitable[Result]]) -> Result:
         headers, payload_hash = await self._prepared(request)
@@ -141,15 +172,24 @@ class Requester:
         return random.uniform(0, min(self._options.backoff_limit, self._options.backoff * 2 ** (attempts - 1)))
 
     async def _open(self, request: Request, headers: Mapping[str, str]) -> Opened:
-        """One attempt."""
+        """One attempt; an answer that is no success is read and raised."""
+        opened = await self._exchange(request, headers)
+        if 200 <= opened.status < 300:
+            return opened
+        body = await _read(request, opened)
+        raise answered(opened.status, opened.headers, body, has_key=request.has_key)
+
+    async def _exchange(self, request: Request, headers: Mapping[str, str]) -> Opened:
+        """One attempt, whatever its status."""
         if self._transport is None:
             raise RuntimeError("the backend is not started")
         operation = request.operation
         self.requests[operation] += 1
         begun = time.monotonic()
         sent = 0 if request.payload is None else request.payload.size
+        status = 0
 
-        def done(received: int, status: int = 0) -> None:
+        def done(received: int) -> None:
             if self._observe is not None:
                 self._observe(operation, status, sent, received, time.monotonic() - begun)
 
@@ -159,16 +199,7 @@ class Requester:
             done(0)
             raise
         status = response.status
-        answer_headers = wire_headers(response.raw_headers)
-        if 200 <= status < 300:
-            return Opened(status, answer_headers, response, lambda received: done(received, status))
-        body = b""
-        try:
-            body = b"" if request.method == "HEAD" else await read_document(response)
-        finally:
-            response.release()
-            done(len(body), status)
-        raise answered(status, answer_headers, body, has_key=request.has_key)
+        return Opened(status, wire_headers(response.raw_headers), response, done)
 
     async def _prepared(self, request: Request) -> tuple[dict[str, str], str]:
         """(headers to sign, payload hash): what stays the same over all attempts."""
@@ -189,6 +220,18 @@ class Requester:
             self._keys = keys
             self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, self._options.region)
         return self._signer
+
+
+async def _read(request: Request, opened: Opened) -> bytes:
+    """The whole body of an answer."""
+    body = b""
+    try:
+        if request.method != "HEAD":
+            body = await read_document(opened.response)
+    finally:
+        opened.response.release()
+        opened.done(len(body))
+    return body
 
 
 def _check_commit(body: bytes) -> None:

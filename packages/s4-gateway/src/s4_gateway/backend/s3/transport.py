@@ -64,7 +64,7 @@ class Transport:
 
         Raises:
             AttemptError: no usable answer.
-            BackendError: the payload is not what it says.
+            Exception: what the payload raised; BackendError where it is not as long as it says.
         """
         method, payload = request.method, request.payload
         wire, narrow = for_aiohttp(headers)
