@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from programs import program
-
 from s4_gateway import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,22 +36,27 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-PYTHON_PAGES = [page for page in PAGES if _blocks(page, "python")]
+# The Python of a README may be a fragment; that of the guides is run.
+PYTHON_PAGES = [page for page in PAGES if page.is_relative_to(DOCS) and _blocks(page, "python")]
 
 
 @pytest.fixture(scope="module")
 def gateway(hermetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A gateway started as the tutorial starts it, but on a port of the system's choice; yields the environment of its clients."""
-    folder = tmp_path_factory.mktemp("store")
-    with subprocess.Popen(
-        [GATEWAY, "--data-dir", folder, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    folder = tmp_path_factory.mktemp("docs")
+    log = folder / "log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [GATEWAY, "--data-dir", folder / "store", "--port", "0"], stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
         try:
             assert process.stdout
             said: dict[str, str] = {}
             while "secret key" not in said:
                 line = process.stdout.readline()
-                assert line, f"s4-gateway ended with {process.wait()} after {said}"
+                assert line, f"s4-gateway ended with {process.wait()}: {log.read_text()}"
                 name, _, value = line.strip().rpartition("  ")
                 said[name.strip()] = value
             yield {
