@@ -207,4 +207,6 @@ def _refusal(method: str, level: Level, query: Mapping[str, str]) -> S3Error:
         return S3Error("NotImplemented", "Uploads by HTML form (POST Object) are not implemented.")
     if method == "PUT" and level is Level.OBJECT and {"uploadId", "partNumber"} & query.keys():
         return S3Error("InvalidArgument", "An upload of a part needs both uploadId and partNumber.", fields={"ArgumentName": "partNumber"})
-    return S3Error("MethodNotAllowed", fields={"Method": method, "ResourceType": named[0].upper() if named else level})
+    allowed = sorted({route.method for route in ROUTES if route.level is level and route.parameters - QUALIFIERS == frozenset(named)})
+    fields = {"Method": method, "ResourceType": named[0].upper() if named else level}
+    return S3Error("MethodNotAllowed", fields=fields, headers={"allow": ", ".join(allowed)})

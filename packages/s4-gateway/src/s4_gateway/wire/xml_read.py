@@ -153,7 +153,7 @@ class _Document:
 
 
 def _read(xml: bytes, *, root: str, record: str | None, limit: int, names: frozenset[str]) -> _Document:
-    """Parse with or without a namespace, as UTF-8 whatever the declaration says (S3 takes nothing else)."""
+    """Parse with or without a namespace. The encoding is UTF-8 (UTF-16 behind its byte order mark), whatever the declaration says."""
     document = _Document(root=root, record=record, limit=limit, names=names)
     parser = expat.ParserCreate("UTF-8")
     parser.buffer_text = True
