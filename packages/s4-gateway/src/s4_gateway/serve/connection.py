@@ -69,13 +69,14 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._written = 0
         self._flushed = 0
+        self._unsent_since: float | None = None
         self.limits: Limits = listener.limits
         self.body_left: int | None = 0
         """Body bytes still to come; None = unknown."""
         self.write_paused = False
         self.served = 0
         """Requests answered."""
-        self.moved = self.waiting_since = self._flush_moved = self._loop.time()
+        self.moved = self.waiting_since = self._loop.time()
 
     # From the event loop.
 
@@ -227,7 +228,9 @@ class Connection(asyncio.Protocol):
         elif self._head_began is not None:
             if now - self._head_began > self.limits.head_seconds:
                 self.refuse(S3Error("RequestTimeout", close=True), "head")
-        elif now - max(self.waiting_since, self._flush_moved) > self._patience:
+        elif self._unsent_since is not None:
+            self.waiting_since = now
+        elif now - self.waiting_since > self._patience:
             self._transport.close()
 
     # Inside.
@@ -255,9 +258,14 @@ class Connection(asyncio.Protocol):
         """Bytes wait to be sent, and none of them left for too long."""
         waiting = self._transport.get_write_buffer_size()
         flushed = self._written - waiting
-        if not waiting or flushed != self._flushed:
-            self._flushed, self._flush_moved = flushed, now
-        return self.limits.idle_seconds is not None and now - self._flush_moved > self.limits.idle_seconds
+        if not waiting:
+            self._unsent_since = None
+        elif self._unsent_since is None or flushed != self._flushed:
+            self._unsent_since = now
+        self._flushed = flushed
+        if self._unsent_since is None or self.limits.idle_seconds is None:
+            return False
+        return now - self._unsent_since > self.limits.idle_seconds
 
     def _client_gone(self, cycle: Cycle) -> None:
         cycle.disconnect()

@@ -71,7 +71,7 @@ def parse_head(data: bytes) -> Head:
         http_version=version,
         length=_body_length(parsed, version),
         # HTTP/1.0's optional keep-alive is not worth its special cases.
-        keep_alive=version == "1.1" and bool(parser.should_keep_alive()),
+        keep_alive=version == "1.1" and not any(b"close" in value.lower() for value in parsed.values(b"connection")),
         expects_continue=version == "1.1" and any(value.lower() == b"100-continue" for value in parsed.values(b"expect")),
     )
 
@@ -104,7 +104,7 @@ def _malformed(why: str) -> S3Error:
 
 
 def _check_lines(data: bytes) -> None:
-    """Only CRLF ends a line, no line continues another, and there is no NUL."""
+    """Only CRLF ends a line, no line continues another, there is no NUL, and single spaces divide the first line."""
     lines = data.count(b"\r\n")
     if data.count(b"\n") != lines or data.count(b"\r") != lines:
         raise _malformed("lines must end with CRLF")
@@ -112,6 +112,9 @@ def _check_lines(data: bytes) -> None:
         raise _malformed("header lines must not be folded")
     if b"\0" in data:
         raise _malformed("it contains NUL")
+    request_line = data[: data.index(b"\r\n")]
+    if request_line.count(b" ") != 2 or b"\t" in request_line:
+        raise _malformed("its first line is not a method, a target and a version")
 
 
 def _target(parsed: _Parsed) -> tuple[bytes, bytes]:
