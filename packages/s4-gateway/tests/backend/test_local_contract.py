@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from s4_gateway.backend.local import LocalBackend
-from s4_gateway.backend.local.bodies import BodyKind, epoch_of, group_of, unpack_segments
+from s4_gateway.backend.local.bodies import BodyKind, file_name, group_directory, unpack_segments
 from s4_gateway.testing.contract import ODD_KEYS, BackendContract, Seen
 
 
@@ -53,7 +53,7 @@ class LocalBehind:
             return bytes(content)
         if kind == BodyKind.LIST:
             return b"".join(self._body(segment.body) for segment in unpack_segments(content))
-        return (self._directory / f"blobs/{epoch_of(body):08x}/{group_of(body):06x}/{body:016x}").read_bytes()
+        return (self._directory / "blobs" / group_directory(body) / file_name(body)).read_bytes()
 
     async def keys(self, bucket: str) -> Sequence[str]:
         rows = self._connection.execute("SELECT key FROM objects JOIN buckets ON id = bucket WHERE name = ?", (bucket,))

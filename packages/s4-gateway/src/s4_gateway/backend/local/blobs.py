@@ -1,4 +1,4 @@
-"""Blobs: the bodies that are files, at `blobs/EPOCH/GROUP/ID`, all in hexadecimal.
+"""Blobs: the bodies that are files, at `blobs/EPOCH/HIGH/LOW/ID`, all in hexadecimal.
 
 A blob is written and synced under its final name before a transaction names it, and unlinked only after the transaction that drops its
 last reference. So a crash leaves at most files that no body names. They lie in the epochs of the table `epochs`, which `sweep` clears.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from s4_gateway.backend._rules import exact_pieces
 from s4_gateway.backend.abc import Buffer, Payload
-from s4_gateway.backend.local.bodies import BodyIds, Content, epoch_of, group_of
+from s4_gateway.backend.local.bodies import BodyIds, Content, epoch_directory, file_name, group_directory
 from s4_gateway.backend.local.faults import disk_error
 from s4_gateway.backend.local.files import FileLayer
 
@@ -47,7 +47,7 @@ class BlobFiles:
 
     def directory_of(self, body: int) -> str:
         """Where the blob's name is."""
-        return f"{self._root}/{epoch_of(body):08x}/{group_of(body):06x}"
+        return f"{self._root}/{group_directory(body)}"
 
     def write(self, payload: Payload, is_abandoned: Callable[[], bool]) -> Content:
         """Store a payload in a new file and sync it; its name is not synced yet.
@@ -89,7 +89,7 @@ class BlobFiles:
 
     def open(self, body: int) -> int:
         """A descriptor for reading; FileNotFoundError where there is no such blob."""
-        return self._layer.open(f"{self.directory_of(body)}/{body:016x}")
+        return self._layer.open(f"{self.directory_of(body)}/{file_name(body)}")
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """`size` bytes from `offset`, fewer only where the blob ends; raises OSError."""
@@ -106,42 +106,42 @@ class BlobFiles:
             directories.add(directory)
             self._unsettled.discard(body)
             try:
-                self._layer.unlink(f"{directory}/{body:016x}")
+                self._layer.unlink(f"{directory}/{file_name(body)}")
             except OSError:
                 self.leftovers = True
         for directory in directories - {self.directory_of(self._ids.latest)}:
             self._remove_if_empty(directory)
 
-    def epoch_groups(self, epoch: int) -> list[str]:
-        """The names of an epoch's directories of blobs; none where the epoch wrote no blob."""
+    def groups(self, epoch: int) -> list[str]:
+        """The directories with blobs of an epoch; none where the epoch wrote no blob."""
+        top = f"{self._root}/{epoch_directory(epoch)}"
         try:
-            return sorted(self._layer.names(f"{self._root}/{epoch:08x}"))
+            return [f"{top}/{high}/{low}" for high in sorted(self._layer.names(top)) for low in sorted(self._layer.names(f"{top}/{high}"))]
         except FileNotFoundError:
             return []
 
-    def group_bodies(self, epoch: int, group: str) -> set[int]:
-        """The bodies whose files are in one of them; other files are not ours and stay."""
+    def bodies_in(self, group: str) -> set[int]:
+        """The bodies whose files are in a directory; other files are not ours and stay."""
         found: set[int] = set()
-        for name in self._layer.names(f"{self._root}/{epoch:08x}/{group}"):
+        for name in self._layer.names(group):
             with suppress(ValueError):
                 found.add(int(name, 16))
         return found
 
-    def remove_empty_group(self, epoch: int, group: str) -> None:
-        """Remove a directory of blobs, if it has none."""
-        self._remove_if_empty(f"{self._root}/{epoch:08x}/{group}")
-
-    def remove_empty_epoch(self, epoch: int) -> None:
-        """Remove the directory of an epoch that has no blob left, if so."""
-        with suppress(OSError):
-            self._layer.remove_directory(f"{self._root}/{epoch:08x}")
+    def remove_empty(self, epoch: int, groups: Iterable[str]) -> None:
+        """Remove what is left of an epoch's directories where they are empty."""
+        for group in groups:
+            self._remove_if_empty(group)
+        parents = {_parent(group) for group in groups}
+        for directory in (*parents, f"{self._root}/{epoch_directory(epoch)}"):
+            self._remove_if_empty(directory)
 
     def _create(self, body: int) -> int:
         directory = self.directory_of(body)
         for attempt in range(1, _ATTEMPTS + 1):
             self._make(directory)
             try:
-                return self._layer.create(f"{directory}/{body:016x}")
+                return self._layer.create(f"{directory}/{file_name(body)}")
             except FileNotFoundError:
                 if attempt == _ATTEMPTS:
                     raise
@@ -152,7 +152,7 @@ class BlobFiles:
         with self._lock:
             if directory in self._made:
                 return
-            for path in (self._root, _parent(directory), directory):
+            for path in (self._root, _parent(_parent(directory)), _parent(directory), directory):
                 if path not in self._made:
                     self._layer.make_directory(path)
                     self._layer.sync_directory(_parent(path))

@@ -7,9 +7,10 @@ from enum import IntEnum
 from itertools import count
 
 _SEGMENT = struct.Struct("<QQ")
-_EPOCH_SHIFT = 32
-_GROUP_SHIFT = 10
-"""1,024 ids share a directory, so that bodies stored together need one sync of it and no directory grows long."""
+_EPOCH_SHIFT = 40
+"""A run of the server has 2^40 ids, and there can be 2^23 runs: SQLite's integers have 63 bits above zero."""
+_GROUP_BITS = 10
+"""1,024 ids share a directory, and 1,024 directories a parent: bodies stored together need one sync, and no directory grows long."""
 
 
 class BodyKind(IntEnum):
@@ -73,6 +74,18 @@ def epoch_of(body: int) -> int:
     return body >> _EPOCH_SHIFT
 
 
-def group_of(body: int) -> int:
-    """The directory of a file body within its epoch."""
-    return (body & (1 << _EPOCH_SHIFT) - 1) >> _GROUP_SHIFT
+def epoch_directory(epoch: int) -> str:
+    """Where the files of a run are, below the directory of blobs."""
+    return f"{epoch:06x}"
+
+
+def group_directory(body: int) -> str:
+    """Where the file of a body is, below the directory of blobs: `EPOCH/HIGH/LOW`, hexadecimal."""
+    number = body & (1 << _EPOCH_SHIFT) - 1
+    group = number >> _GROUP_BITS
+    return f"{epoch_directory(epoch_of(body))}/{group >> _GROUP_BITS:05x}/{group & (1 << _GROUP_BITS) - 1:03x}"
+
+
+def file_name(body: int) -> str:
+    """The name of its file there."""
+    return f"{body:016x}"

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,11 @@ class BodyReader:
                 self._lock.release()
 
     def __del__(self) -> None:
-        self._finish()
+        # Without the pins' lock, which the thread that collects garbage may hold: the hold on the body then lasts to the next start.
+        if self._pieces:
+            warnings.warn("a download was neither read to its end nor closed", ResourceWarning, source=self, stacklevel=2)
+            while self._pieces:
+                self._drop_first()
 
     def _finish(self) -> None:
         while self._pieces:

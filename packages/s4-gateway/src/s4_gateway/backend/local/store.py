@@ -56,7 +56,7 @@ from s4_gateway.backend.local.transaction import Transaction
 from s4_gateway.backend.local.writer import Writer, wait_for
 
 CAPABILITIES = Capabilities(min_part_size=0, metadata_limit=8192, lists_metadata=True)
-INLINE_LIMIT = 16 * 1024
+INLINE_LIMIT = 32 * 1024
 """Bodies up to this size lie in the database: they share its sync instead of needing two of their own (file and directory)."""
 READER_THREADS = 4
 BLOB_THREADS = 16
@@ -277,7 +277,7 @@ class _Running:
     def open(cls, directory: Path, clock: Callable[[], float], layer: FileLayer) -> "_Running":
         """Open everything; blocks. Raises BackendError."""
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_directory(directory, layer)
         except OSError as error:
             raise disk_error(error, f"making {directory}") from error
         lock = DirectoryLock(directory)
@@ -341,6 +341,14 @@ async def _chunks(readers: Readers, first: bytes, rest: BodyReader | None) -> As
 
 async def _release(rest: BodyReader) -> None:
     rest.close()
+
+
+def _make_directory(directory: Path, layer: FileLayer) -> None:
+    """Make the directory and what is missing above it, durably; raises OSError."""
+    if not directory.is_dir():
+        _make_directory(directory.parent, layer)
+        layer.make_directory(str(directory))
+        layer.sync_directory(str(directory.parent))
 
 
 def _dispose(opened: Opened) -> None:

@@ -22,12 +22,13 @@ def sweep(directory: Path, blobs: BlobFiles, epochs: Iterable[int], *, is_stoppi
         connection = open_reader(directory)
         try:
             for epoch in epochs:
-                for group in blobs.epoch_groups(epoch):
+                groups = blobs.groups(epoch)
+                for group in groups:
                     if is_stopping():
                         blobs.leftovers = True
                         return
-                    removed += _sweep_group(connection, blobs, epoch, group)
-                blobs.remove_empty_epoch(epoch)
+                    removed += _sweep_group(connection, blobs, group)
+                blobs.remove_empty(epoch, groups)
         finally:
             connection.close()
     except (OSError, sqlite3.Error) as error:
@@ -37,12 +38,10 @@ def sweep(directory: Path, blobs: BlobFiles, epochs: Iterable[int], *, is_stoppi
         _log.info("removed %d files that an earlier run left behind", removed)
 
 
-def _sweep_group(connection: sqlite3.Connection, blobs: BlobFiles, epoch: int, group: str) -> int:
-    found = blobs.group_bodies(epoch, group)
+def _sweep_group(connection: sqlite3.Connection, blobs: BlobFiles, group: str) -> int:
+    found = blobs.bodies_in(group)
     orphans = found - _named(connection, found) if found else found
     blobs.remove(orphans)
-    if not found:
-        blobs.remove_empty_group(epoch, group)
     return len(orphans)
 
 

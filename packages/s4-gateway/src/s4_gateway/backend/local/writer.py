@@ -71,7 +71,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="s4-store-writer", daemon=True)
         self._janitor = ThreadPoolExecutor(1, "s4-store-janitor")
         self._open_epochs: set[int] = set()
-        self._broken: BackendError | None = None
+        self._broken: str | None = None
+        """Why nothing is written any more."""
         self._closing = False
         self._weight = 0
         """About how many pages the log has grown since the last checkpoint."""
@@ -109,7 +110,7 @@ class Writer:
         if self._closing:
             raise unavailable("the store is closed")
         if self._broken is not None:
-            raise self._broken
+            raise unavailable(self._broken)
 
     async def run(self, work: Callable[[Transaction], T], *, content: Content | None = None) -> T:
         """Do `work` in a transaction and return when it is on the disk.
@@ -221,7 +222,7 @@ class Writer:
     def _attempt(self, jobs: Sequence[_Job]) -> list[tuple[object, BackendError | None]]:
         """All jobs in one transaction; their results and refusals."""
         if self._broken is not None:
-            raise self._broken
+            raise unavailable(self._broken)
         contents = [job.content for job in jobs if job.content is not None]
         self._blobs.sync_names({self._blobs.directory_of(content.body) for content in contents if content.inline is None})
         transaction = Transaction(self._connection, self._clock)
@@ -292,7 +293,7 @@ class Writer:
         except sqlite3.Error as error:
             _log.error("the store's log could not be copied into its database: %s", error)
             if primary_code(error) != sqlite3.SQLITE_FULL:
-                self._broken = database_error(error, "copying the log into the database; restart the server when the disk is well again")
+                self._broken = f"nothing is written until the server is restarted: copying the log into the database failed ({error})"
 
 
 def _resolve(answers: _Answers) -> None:

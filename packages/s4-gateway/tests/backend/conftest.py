@@ -1,0 +1,8 @@
+"""Options of the tests of backends."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Known when this folder is named on the command line."""
+    parser.addoption("--kill-rounds", type=int, default=5, help="rounds of kill -9 against the embedded store")
