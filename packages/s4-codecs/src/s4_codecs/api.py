@@ -9,19 +9,20 @@ from time import perf_counter
 from typing import Literal, TypeAlias
 
 from s4_format import (
+    Attributes,
     Buffer,
     CodecId,
     FrameTable,
     Manifest,
     PayloadManifest,
     Sidecar,
+    Trailer,
     crc32c,
     decode_sidecar,
+    encode_trailer,
     md5_etag,
     scan_frames,
 )
-from s4_format.attributes import Attributes
-from s4_format.trailer import Trailer, encode_trailer
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.checksums import Digests

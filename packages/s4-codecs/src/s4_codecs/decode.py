@@ -193,7 +193,9 @@ class ObjectDecoder:
         return decoded.data
 
     def _range_is_over(self) -> bool:
-        return self._stop is not None and self._cursor >= self._stop and self._task is None and self._stream is None
+        if self._stop is None or self._task is not None or self._stream is not None:
+            return False
+        return max(self._cursor, self._start) >= self._stop
 
     def _open(self, header: FrameHeader) -> None:
         """A frame begins: check its header, and decide whether to skip, collect or stream it."""

@@ -5,7 +5,7 @@ At most `in_flight` frames are being worked on or wait to be handed on; input is
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -42,7 +42,7 @@ class _Machine(Generic[_R]):
 
 def encode_threaded(
     encoder: ObjectEncoder, chunks: Iterable[Buffer], *, workers: int, in_flight: int = DEFAULT_IN_FLIGHT
-) -> Iterator[Buffer]:
+) -> Generator[Buffer, None, None]:
     """The stored body of the plaintext in `chunks`, piece by piece.
 
     Args:
@@ -59,7 +59,7 @@ def encode_threaded(
 
 def decode_threaded(
     decoder: ObjectDecoder | PayloadDecoder, chunks: Iterable[Buffer], *, workers: int, in_flight: int = DEFAULT_IN_FLIGHT
-) -> Iterator[Buffer]:
+) -> Generator[Buffer, None, None]:
     """The plaintext of the stored bytes in `chunks`, piece by piece; arguments as for `encode_threaded`.
 
     Raises:
@@ -115,7 +115,7 @@ def _decoding(decoder: ObjectDecoder | PayloadDecoder) -> _Machine[Decoded]:
     return _Machine(decoder.feed, decoder.close, emit)
 
 
-def _run_threaded(machine: _Machine[_R], chunks: Iterable[Buffer], *, workers: int, in_flight: int) -> Iterator[Buffer]:
+def _run_threaded(machine: _Machine[_R], chunks: Iterable[Buffer], *, workers: int, in_flight: int) -> Generator[Buffer, None, None]:
     _check_in_flight(in_flight)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="s4-codec") if workers else None
     inline_below = INLINE_BELOW_BYTES if workers else None

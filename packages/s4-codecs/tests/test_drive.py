@@ -1,0 +1,407 @@
+"""The drivers: order, bounds, errors, cancellation."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import aclosing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from s4_format import Buffer
+
+from s4_codecs import (
+    CrcMismatchError,
+    EncodedFrame,
+    EncodeOptions,
+    EncodeSizeError,
+    FrameTask,
+    ObjectDecoder,
+    ObjectEncoder,
+    PayloadDecoder,
+    decode_async,
+    decode_threaded,
+    encode_async,
+    encode_object,
+    encode_threaded,
+    open_decoder,
+)
+from s4_codecs.testing.workloads import log, noise
+
+MIB = 1 << 20
+FRAME = 64 * 1024
+DATA = log(20 * FRAME + 5)
+OPTIONS = EncodeOptions(zstd_level=1)
+
+
+def encoder(size: int | None = len(DATA)) -> ObjectEncoder:
+    """A fresh encoder of 64 KiB frames."""
+    return ObjectEncoder(OPTIONS, size=size, frame_size=FRAME)
+
+
+BODY = b"".join(encode_threaded(encoder(), (DATA,), workers=0))
+
+
+def sliced(data: bytes, step: int) -> list[bytes]:
+    """`data` in pieces of `step` bytes."""
+    return [data[at : at + step] for at in range(0, len(data), step)]
+
+
+async def arriving(chunks: list[bytes], *, fail: Exception | None = None) -> AsyncIterator[Buffer]:
+    """The chunks, one turn of the event loop apart, then the failure."""
+    for chunk in chunks:
+        await asyncio.sleep(0)
+        yield chunk
+    if fail is not None:
+        raise fail
+
+
+def run_clean(make: Callable[[], Coroutine[object, object, object]]) -> object:
+    """Run to the end; nothing may be left behind: no task, no complaint of the event loop."""
+    complaints: list[str] = []
+
+    async def main() -> object:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(str(context)))
+        result = await make()
+        await asyncio.sleep(0.05)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return result
+
+    result = asyncio.run(main())
+    assert complaints == []
+    return result
+
+
+class CountingPool(Executor):
+    """A pool that remembers its futures, counts what ran, and can hold tasks back."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self._pool = ThreadPoolExecutor(workers)
+        self.permits = threading.Semaphore(1000)
+        self.submitted: list[Future[object]] = []
+        self.ran = 0
+
+    def submit(self, work, /, *args):  # type: ignore[no-untyped-def]
+        def gated() -> object:
+            assert self.permits.acquire(timeout=10)
+            self.ran += 1
+            return work(*args)
+
+        future = self._pool.submit(gated)
+        self.submitted.append(future)
+        return future
+
+    def hold(self, *, after: int) -> None:
+        """Let `after` tasks run, then none until `release`."""
+        self.permits = threading.Semaphore(after)
+
+    def release(self) -> None:
+        self.permits.release(1000)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT002 -- as in Executor
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+@pytest.fixture
+def pool() -> Iterator[CountingPool]:
+    """A pool of two threads."""
+    made = CountingPool()
+    yield made
+    made.release()
+    made.shutdown()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("step", [1000, FRAME, len(DATA)])
+@pytest.mark.parametrize("in_flight", [1, 2, 50])
+def test_threads_keep_the_order(workers: int, step: int, in_flight: int) -> None:
+    """Body and plaintext are the same for any number of threads, frames in flight and input pieces."""
+    body = b"".join(encode_threaded(encoder(), sliced(DATA, step), workers=workers, in_flight=in_flight))
+    assert body == BODY
+    decoder = ObjectDecoder(expected_size=len(DATA))
+    assert b"".join(decode_threaded(decoder, sliced(body, step), workers=workers, in_flight=in_flight)) == DATA
+
+
+@pytest.mark.parametrize("inline_below", [0, FRAME, 10 * FRAME])
+@pytest.mark.parametrize("in_flight", [1, 3])
+@pytest.mark.parametrize("step", [5000, len(DATA)])
+def test_asyncio_keeps_the_order(pool: CountingPool, step: int, in_flight: int, inline_below: int) -> None:
+    """The same beside an event loop; small frames never see the pool."""
+
+    async def main() -> None:
+        made = encode_async(encoder(), arriving(sliced(DATA, step)), pool=pool, in_flight=in_flight, inline_below=inline_below)
+        assert b"".join([bytes(piece) async for piece in made]) == BODY
+        assert len(pool.submitted) == {0: 21, FRAME: 20, 10 * FRAME: 0}[inline_below]
+        source = arriving(sliced(BODY, step))
+        decoder = ObjectDecoder(start=70_000, stop=900_000)
+        read = decode_async(decoder, source, pool=pool, in_flight=in_flight, inline_below=inline_below)
+        assert b"".join([bytes(piece) async for piece in read]) == DATA[70_000:900_000]
+
+    run_clean(main)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 300_000), st.integers(1, 100_000), st.integers(1, 5))
+def test_any_size_any_step(size: int, step: int, in_flight: int) -> None:
+    """Objects of any size round-trip through both drivers."""
+    data = DATA[:size]
+
+    async def main() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            made = encode_async(encoder(size), arriving(sliced(data, step)), pool=threads, in_flight=in_flight, inline_below=5000)
+            body = b"".join([bytes(piece) async for piece in made])
+            read = decode_async(ObjectDecoder(expected_size=size), arriving(sliced(body, step)), pool=threads, inline_below=5000)
+            assert b"".join([bytes(piece) async for piece in read]) == data
+
+    run_clean(main)
+
+
+@pytest.mark.parametrize("codec", ["cpu-gzip", "cpu-zstd", "passthrough"])
+def test_payload_decoders_are_driven_alike(pool: CountingPool, codec: str) -> None:
+    """Unframed payloads and foreign bodies go through the same drivers."""
+    stored = encode_object(DATA, EncodeOptions(codec=codec, dispatcher="always"))
+
+    async def main() -> bytes:
+        read = decode_async(open_decoder(stored.manifest), arriving(sliced(stored.body, 100_000)), pool=pool)
+        return b"".join([bytes(piece) async for piece in read])
+
+    assert run_clean(main) == DATA
+    assert b"".join(decode_threaded(PayloadDecoder(None), sliced(DATA, 999), workers=2)) == DATA
+
+
+def test_input_is_taken_as_output_is(pool: CountingPool) -> None:
+    """No more than `in_flight` frames are unread at any time, whoever is slow."""
+    taken = 0
+
+    async def counting() -> AsyncIterator[Buffer]:
+        nonlocal taken
+        for chunk in sliced(DATA, FRAME):
+            taken += 1
+            yield chunk
+
+    async def main() -> None:
+        emitted = 0
+        async with aclosing(encode_async(encoder(), counting(), pool=pool, in_flight=3, inline_below=0)) as pieces:
+            async for _ in pieces:
+                emitted += 1
+                assert taken - emitted // 2 <= 4
+                await asyncio.sleep(0.001)
+
+    run_clean(main)
+
+
+def test_threads_take_input_as_output_is_taken() -> None:
+    """The same for the threaded driver."""
+    taken = 0
+
+    def counting() -> Iterator[bytes]:
+        nonlocal taken
+        for chunk in sliced(DATA, FRAME):
+            taken += 1
+            yield chunk
+
+    for emitted, _ in enumerate(encode_threaded(encoder(), counting(), workers=2, in_flight=3)):
+        assert taken - emitted // 2 <= 4
+
+
+def test_finished_frames_are_handed_on_while_the_source_waits(pool: CountingPool) -> None:
+    """A slow source does not hold back what is done already."""
+
+    async def main() -> None:
+        waiting = asyncio.Event()
+
+        async def slow() -> AsyncIterator[Buffer]:
+            yield BODY[: len(BODY) // 2]
+            yield b""
+            await waiting.wait()
+            yield BODY[len(BODY) // 2 :]
+
+        got = bytearray()
+        async with aclosing(decode_async(ObjectDecoder(), slow(), pool=pool, inline_below=10 * FRAME)) as pieces:
+            async for piece in pieces:
+                got += piece
+                if len(got) >= 9 * FRAME:
+                    waiting.set()
+        assert got == DATA
+
+    run_clean(lambda: asyncio.wait_for(main(), 10))
+
+
+def test_the_source_may_fail(pool: CountingPool) -> None:
+    """An error of the source ends the iteration with that error, and the work in flight is dropped."""
+
+    async def main() -> None:
+        source = arriving(sliced(DATA, FRAME)[:3], fail=OSError("connection lost"))
+        with pytest.raises(OSError, match="connection lost"):
+            async for _ in encode_async(encoder(), source, pool=pool, inline_below=0):
+                pass
+
+    run_clean(main)
+
+
+def test_the_codec_may_fail(pool: CountingPool) -> None:
+    """The first damaged frame ends the iteration; what came out before it is right, and nothing comes after it."""
+    damaged = bytearray(BODY)
+    made = encoder()
+    list(encode_threaded(made, (DATA,), workers=0))
+    position = made.frames[5].stored_offset
+    damaged[position + 24] ^= 1  # its CRC
+
+    async def main() -> None:
+        got = bytearray()
+
+        async def read() -> None:
+            async for piece in decode_async(ObjectDecoder(), arriving(sliced(bytes(damaged), 10_000)), pool=pool, inline_below=0):
+                got.extend(piece)
+
+        with pytest.raises(CrcMismatchError):
+            await read()
+        assert got == DATA[: 5 * FRAME]
+
+    run_clean(main)
+    with pytest.raises(CrcMismatchError):
+        list(decode_threaded(ObjectDecoder(), (bytes(damaged),), workers=2))
+
+
+def test_a_wrong_declared_size(pool: CountingPool) -> None:
+    """A body that is shorter or longer than declared ends in the encoder's error."""
+
+    async def main(size: int) -> None:
+        with pytest.raises(EncodeSizeError):
+            async for _ in encode_async(encoder(size), arriving(sliced(DATA, FRAME)), pool=pool, inline_below=0):
+                pass
+
+    run_clean(lambda: main(len(DATA) + 1))
+    run_clean(lambda: main(len(DATA) - 1))
+    with pytest.raises(EncodeSizeError):
+        list(encode_threaded(encoder(len(DATA) + 1), (DATA,), workers=2))
+
+
+def test_closing_cancels_outstanding_work(pool: CountingPool) -> None:
+    """Closing the iterator cancels the frames that have not begun."""
+
+    async def main() -> None:
+        pool.hold(after=1)
+        async with aclosing(encode_async(encoder(), arriving([DATA]), pool=pool, in_flight=12, inline_below=0)) as pieces:
+            await anext(pieces)
+        assert sum(future.cancelled() for future in pool.submitted) >= 8
+        pool.release()
+
+    run_clean(main)
+
+
+def test_forgetting_the_iterator_cancels_outstanding_work(pool: CountingPool) -> None:
+    """An iterator that is left in the middle without being closed leaves nothing behind either."""
+
+    async def main() -> None:
+        pool.hold(after=1)
+        async for _ in encode_async(encoder(), arriving([DATA]), pool=pool, in_flight=12, inline_below=0):
+            break
+        await asyncio.sleep(0.05)
+        assert sum(future.cancelled() for future in pool.submitted) >= 8
+        pool.release()
+
+    run_clean(main)
+
+
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+def test_cancellation(pool: CountingPool, direction: str) -> None:
+    """A cancelled reader is gone at once, although its frames hang, and those that have not begun never run."""
+
+    async def read() -> None:
+        if direction == "encode":
+            pieces = encode_async(encoder(), arriving(sliced(DATA, FRAME)), pool=pool, in_flight=8, inline_below=0)
+        else:
+            pieces = decode_async(ObjectDecoder(), arriving([BODY]), pool=pool, in_flight=8, inline_below=0)
+        async for _ in pieces:
+            pass
+
+    async def main() -> None:
+        pool.hold(after=0)
+        task = asyncio.create_task(read())
+        while len(pool.submitted) < 8:  # noqa: ASYNC110 -- the pool is no part of the loop
+            await asyncio.sleep(0.001)
+        began = time.perf_counter()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.perf_counter() - began < 1
+        assert sum(future.cancelled() for future in pool.submitted) >= 5
+        pool.release()
+
+    run_clean(main)
+    assert pool.ran <= 3
+
+
+def test_an_unfinished_threaded_iterator_stops_its_threads() -> None:
+    """Closing the iterator ends its threads."""
+    before = threading.active_count()
+    pieces = encode_threaded(encoder(), sliced(DATA, FRAME), workers=3)
+    next(pieces)
+    assert threading.active_count() > before
+    pieces.close()
+    assert threading.active_count() == before
+
+
+def test_several_objects_share_one_pool(pool: CountingPool) -> None:
+    """Objects encoded at the same time do not disturb each other."""
+
+    async def one(number: int) -> bool:
+        data = log(300_000 + number)
+        made = encode_async(encoder(len(data)), arriving(sliced(data, 7000)), pool=pool, inline_below=0)
+        body = b"".join([bytes(piece) async for piece in made])
+        return b"".join(decode_threaded(ObjectDecoder(expected_size=len(data)), (body,), workers=0)) == data
+
+    async def main() -> None:
+        assert all(await asyncio.gather(*(one(number) for number in range(8))))
+
+    run_clean(main)
+
+
+def test_a_pool_that_is_shut_down() -> None:
+    """A dead pool is an error, not a hang."""
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as dead:
+            pass
+        with pytest.raises(RuntimeError):
+            async for _ in encode_async(encoder(), arriving([DATA]), pool=dead, inline_below=0):
+                pass
+
+    run_clean(main)
+
+
+@pytest.mark.parametrize("in_flight", [0, -1])
+def test_in_flight_must_be_positive(in_flight: int) -> None:
+    """A window of no frames cannot work."""
+    with pytest.raises(ValueError, match="in_flight"):
+        list(encode_threaded(encoder(), (DATA,), workers=0, in_flight=in_flight))
+
+
+def test_wide_frames_beside_the_loop(pool: CountingPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames decoded as they arrive keep their place among those decoded whole, and large pieces go to the pool."""
+    monkeypatch.setattr("s4_codecs.decode.STREAM_ABOVE_BYTES", 100_000)
+    contents = [log(50_000), noise(400_000), log(90_000), noise(300_000), log(10)]
+    body, data = b"", b"".join(contents)
+    for item in contents:
+        made = ObjectEncoder(OPTIONS, size=len(item), raw_passthrough_limit=0)
+        body += b"".join(encode_threaded(made, (item,), workers=0))
+
+    async def main() -> None:
+        for step in (1000, 64_000, len(body)):
+            read = decode_async(ObjectDecoder(expected_size=len(data)), arriving(sliced(body, step)), pool=pool, inline_below=20_000)
+            assert b"".join([bytes(piece) async for piece in read]) == data
+
+    run_clean(main)
+
+
+def test_frames_are_made_by_tasks_alone() -> None:
+    """A task's result depends on nothing but the task: running it twice gives equal frames."""
+    made = encoder()
+    task = made.feed(DATA)[0]
+    assert isinstance(task, FrameTask)
+    first, second = task.run(), task.run()
+    assert isinstance(first, EncodedFrame)
+    assert first == second
