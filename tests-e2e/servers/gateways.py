@@ -1,0 +1,67 @@
+"""Gateways in front of a store, each a process of its own."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clients.s3 import client
+from s4_gateway.testing.server import GatewayProcess, running_gateway
+
+from servers.behind import Behind
+from servers.stores import ACCESS_KEY, SECRET_KEY, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway and what stands behind it."""
+
+    store: Store
+    process: GatewayProcess = field(repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        return self.process.endpoint
+
+    @property
+    def access_key(self) -> str:
+        return self.process.access_key
+
+    @property
+    def secret_key(self) -> str:
+        return self.process.secret_key
+
+    @property
+    def behind(self) -> Behind:
+        return self.store.behind
+
+    def client(self, **config: Any) -> Any:
+        """A new boto3 client of it."""
+        return client(self.endpoint, self.access_key, self.secret_key, **config)
+
+    def peak_memory(self) -> int:
+        """The most resident bytes it ever had."""
+        status = Path(f"/proc/{self.process.process.pid}/status").read_text()
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found, "the kernel does not tell VmHWM"
+        return int(found[1]) * 1024
+
+
+@contextmanager
+def running_gateway_over(store: Store, state: Path, *options: str) -> Iterator[Gateway]:
+    """A gateway in front of the store; its log is kept in the state folder's parent.
+
+    Args:
+        store: what it keeps objects in.
+        state: folder of its state, made where it is missing; another one for each gateway in front of a shared store.
+        options: of the command.
+    """
+    arguments = [*store.arguments, "--state-dir", str(state), *options]
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY} if store.shared else {}
+    with running_gateway(*arguments, environ=store.environ, **keys) as process:
+        try:
+            yield Gateway(store, process)
+        finally:
+            state.with_name(f"{state.name}-{process.port}.log").write_text(process.log(), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""The stores that can stand behind a gateway: the embedded one, versitygw and MinIO."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from programs import program
+
+from servers.behind import Behind, EmbeddedBehind, S3Behind
+from servers.process import HOST, PORT_ATTEMPTS, ServerProcess, free_port, running
+
+ACCESS_KEY = "store-access-key"
+SECRET_KEY = "store-secret-key"
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store, running where it is a server of its own."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Options of a gateway that stands in front of it."""
+    behind: Behind = field(repr=False)
+    """The same store past the gateway."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The gateway's keys for it."""
+    endpoint: str | None = None
+    """None = no server: a gateway opens the directory."""
+    process: ServerProcess | None = field(default=None, repr=False)
+
+    @property
+    def shared(self) -> bool:
+        """Several gateways can stand in front of it."""
+        return self.endpoint is not None
+
+
+@contextmanager
+def running_store(name: str, folder: Path) -> Iterator[Store]:
+    """The store of this name, empty, in a folder that is gone afterwards but for logs.
+
+    Args:
+        name: `embedded`, or a server; the test is skipped where its program is missing.
+        folder: exists; data lies below it.
+    """
+    data = folder / "data"
+    data.mkdir()
+    try:
+        if name == EMBEDDED:
+            yield Store(name, ("--data-dir", str(data)), EmbeddedBehind(data))
+            return
+        with _server(name, folder, data) as server:
+            endpoint = f"http://{HOST}:{server.port}"
+            keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+            behind = S3Behind(endpoint, ACCESS_KEY, SECRET_KEY)
+            yield Store(name, ("--endpoint-url", endpoint), behind, keys, endpoint, server)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def _server(name: str, folder: Path, data: Path) -> Iterator[ServerProcess]:
+    start = {"versitygw": _versitygw, "minio": _minio}[name]
+    with ExitStack() as stack:
+        for _ in range(PORT_ATTEMPTS - 1):
+            with suppress(RuntimeError):
+                yield stack.enter_context(start(folder, data, free_port()))
+                return
+        yield stack.enter_context(start(folder, data, free_port()))
+
+
+def _versitygw(folder: Path, data: Path, port: int) -> AbstractContextManager[ServerProcess]:
+    command = [str(program("versitygw")), "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"{HOST}:{port}", "posix", str(data)]
+    return running(command, port=port, log_file=folder / f"versitygw-{port}.log", environ=os.environ)
+
+
+def _minio(folder: Path, data: Path, port: int) -> AbstractContextManager[ServerProcess]:
+    command = [str(program("minio")), "server", str(data), "--address", f"{HOST}:{port}", "--console-address", f"{HOST}:0", "--quiet"]
+    environ = {
+        **os.environ,
+        "MINIO_ROOT_USER": ACCESS_KEY,
+        "MINIO_ROOT_PASSWORD": SECRET_KEY,
+        "MINIO_UPDATE": "off",
+        "MINIO_BROWSER": "off",
+    }
+    return running(command, port=port, log_file=folder / f"minio-{port}.log", environ=environ)
