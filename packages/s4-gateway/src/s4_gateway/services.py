@@ -15,7 +15,6 @@ from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
 from s4_gateway.backend.s3.options import S3Options
 from s4_gateway.client_keys import ClientKeys, client_keys
-from s4_gateway.nesting import refuse_nesting
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.observe import AccessLog, Metrics
@@ -53,8 +52,6 @@ class Services:
             BackendError, SettingsError, OSError: whatever makes serving impossible; kept in `failure` too.
         """
         try:
-            if self.settings.backend.endpoint_url is not None:
-                await refuse_nesting(self.settings.backend.endpoint_url)
             await self.backend.start()
             await self.store.start()
         except BaseException as error:

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._chunks: ChunkedReader | None = None
         self._cycle: Cycle | None = None
         self._deaf = False
+        self._lost = False
         self._read_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._written = 0
@@ -118,6 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._state.connections.discard(self)
         self._listener.closed(self)
+        self._lost = True
         if self._cycle is not None:
             self._cycle.disconnect()
         self.resume_writing()
@@ -184,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     def break_off(self, reason: Reason | None = None) -> None:
         """End the connection so that the client cannot take what it got for a whole answer."""
-        if self._transport.is_closing():
+        if self._lost:
             return
         if reason is not None:
             self._listener.count(reason)
@@ -398,7 +400,10 @@ TCP_ESTABLISHED = 1
 
 
 def _peer_closed(transport: asyncio.BaseTransport) -> bool:
-    """Whether the client closed a connection that is not being read, where the system tells (Linux)."""
+    """Whether the client closed a connection that is not being read, where the system tells (Linux).
+
+    Behind more unread bytes than the kernel holds the close has not arrived yet; it shows when they are read.
+    """
     connected = transport.get_extra_info("socket")
     if TCP_INFO is None or connected is None or transport.is_closing():
         return False

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -26,6 +27,8 @@ from s4_gateway.services import Services
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
+BREAK_OFF_SECONDS = 1.0
+"""For the event loop to close what was broken off."""
 SPARE_DESCRIPTORS = 256
 """Files, SQLite and sockets beside two for each client connection (one to the client, one to the backend)."""
 
@@ -70,6 +73,15 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, run the application's end, then break off who is still connected: uvloop cannot close with connections open."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            cast("Connection", connection).break_off("drain")
+        deadline = time.monotonic() + BREAK_OFF_SECONDS
+        while self.server_state.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
 
     def stop(self) -> None:
         """Drain and end, as after SIGTERM. May be called from another thread."""
