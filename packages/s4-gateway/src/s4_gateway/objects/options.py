@@ -46,4 +46,5 @@ class StoreOptions:
     list_heads: int = 32
     """Concurrent HEADs for listing entries whose attributes are not cached."""
     upload_record_ttl: float = 60.0
-    complete_heartbeat: float = 5.0
+    sweep_seconds: float = 3600.0
+    """Between sweeps for records of ended uploads; each asks every bucket for one page."""

@@ -162,13 +162,19 @@ class Reader:
 
     @staticmethod
     def _held(stored: StoredObject, suffix: bytes, span: Span | None) -> Download | None:
-        """The wanted stored bytes, where the suffix already has them."""
+        """The wanted stored bytes, where the suffix already has them (an empty part needs none)."""
+        if span == EMPTY:
+            return Download(stored, start=0, stop=0, chunks=_once(b""))
         held_from = stored.size - len(suffix)
         start = span.start if span else 0
         stop = min(span.stop, stored.size) if span and span.stop is not None else stored.size
         if start < held_from:
             return None
         return Download(stored, start=start, stop=stop, chunks=_once(suffix[start - held_from : stop - held_from]))
+
+
+EMPTY = Span(0, 0)
+"""No stored bytes: a part of a multipart object may be empty."""
 
 
 async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
@@ -186,7 +192,7 @@ def _ranged_from_memory(entry: Entry, wanted: Wanted) -> bool:
 def _plan(attributes: Attributes, start: int, stop: int) -> tuple[Span | None, Window]:
     """Which stored bytes to fetch for logical [start, stop), and how to read them. None = the whole body."""
     if start == stop:
-        return Span(0, 0), Window(start, stop)
+        return EMPTY, Window(start, stop)
     if attributes.layout in (Layout.FOREIGN, Layout.RAW):
         return Span(start, stop), Window(start, stop)
     frames = attributes.frames

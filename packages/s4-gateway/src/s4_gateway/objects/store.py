@@ -1,11 +1,15 @@
 """The object layer as one value: what operations work with."""
 
+import asyncio
 import logging
 import os
+import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from s4_gateway.backend.abc import Backend, BackendError
 from s4_gateway.objects.buckets import BucketStates
+from s4_gateway.errors import GatewayError
 from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.copy import Copier
 from s4_gateway.objects.core import Core
@@ -49,6 +53,7 @@ class ObjectStore:
         self.lister = Lister(self.core)
         states = BucketStates(self.core)
         self.deleter = Deleter(self.core, states)
+        self._sweeper: asyncio.Task[None] | None = None
         self.uploads = Uploads(self.core, states, self.reader, self.putter)
 
     async def start(self) -> None:
@@ -57,6 +62,17 @@ class ObjectStore:
         await self.core.journal.start()
         for upload in await self.core.journal.left_open():
             await self._abort_left_open(upload)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """Clear away what ended uploads left behind, now and then, in all buckets; one that cannot be swept is tried again next time."""
+        while True:
+            await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads gateways, not secrets
+            try:
+                for bucket in await self.core.backend.list_buckets():
+                    await self.uploads.roster.sweep(bucket.name)
+            except (BackendError, GatewayError) as error:
+                _log.warning("the sweep ended early: %s", error)
 
     async def _abort_left_open(self, upload: OpenedUpload) -> None:
         """Abort one upload, unless a record names it; what cannot be judged now stays in the journal."""
@@ -73,6 +89,10 @@ class ObjectStore:
 
     async def close(self) -> None:
         """Finish clean-up, write the cache, stop the threads. The backend is closed by who opened it."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
         await self.core.settle()
         await self.core.cache.close()
         await self.core.journal.close()

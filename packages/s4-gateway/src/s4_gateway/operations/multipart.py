@@ -146,6 +146,7 @@ async def complete_multipart_upload(store: ObjectStore, call: Call) -> PendingUp
 
     def answer(finished: Finished) -> CompletedUpload:
         attributes = finished.attributes
+        call.notes.update(codec=finished.codec, logical_bytes=attributes.size, stored_bytes=finished.stored_size)
         return CompletedUpload(call.bucket, call.key, attributes.etag or "", location, attributes.shown_checksums, attributes.checksum_type)
 
     if isinstance(prepared, Finished):

@@ -49,6 +49,9 @@ class Finished:
 
     attributes: Attributes
     version_id: str | None
+    codec: str
+    stored_size: int
+    """Bytes of the stored body."""
 
 
 class Completer:
@@ -102,7 +105,9 @@ class Completer:
         face = await self._reader.head(request.bucket, request.key)
         own = face.manifest.write_token == upload_token(request.upload_id)
         same = own and face.attributes.etag == manifest_etag(request.choices)
-        return Finished(face.attributes, face.stored.version_id) if same else None
+        if not same:
+            return None
+        return Finished(face.attributes, face.stored.version_id, face.manifest.codec_label or "", face.stored.size)
 
 
 async def _exists(core: Core, bucket: str, key: str) -> bool:
@@ -161,7 +166,8 @@ class Completion:
         attributes = replace(body.attributes, frames=body.frames)
         stored = await self._confirmed(written, body, attributes)
         await self._tidy()
-        return Finished(attributes, stored.version_id if stored is not None else written.version_id)
+        version = stored.version_id if stored is not None else written.version_id
+        return Finished(attributes, version, default_codec(self._core).label, body.size)
 
     def _metadata(self) -> dict[str, str]:
         """Metadata of a backend upload that is created now: size and ETag are known, checksums unless records must be read for them."""

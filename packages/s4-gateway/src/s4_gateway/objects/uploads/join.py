@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from s4_format import END, NEED_DATA, FormatError, Frame, FrameReader, FrameTableBuilder, Padding, crc32c, padding_for, padding_header
 
+from s4_gateway.backend.abc import BackendError, Download
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.uploads.grouping import Group
@@ -33,7 +34,7 @@ class RecordReader:
 
     async def direct(self, part: PartRecord) -> tuple[DirectPart, Layout]:
         """A direct part's backend ETag and frames."""
-        download = await self._core.backend.get_object(self._upload.shelf, folder(self._upload.upload_id) + part.name)
+        download = await self._open(part)
         async with download:
             if download.object.size > MAX_RECORD_BYTES:
                 raise _damaged(part)
@@ -55,7 +56,7 @@ class RecordReader:
         before = layout.frames.original_size
         reader = FrameReader()
         crc = 0
-        download = await self._core.backend.get_object(self._upload.shelf, folder(self._upload.upload_id) + part.name)
+        download = await self._open(part)
         async with download:
             metadata = download.object.metadata
             async for chunk in download:
@@ -71,6 +72,15 @@ class RecordReader:
         if str(crc) != metadata.get(STORED_CRC) or layout.frames.original_size - before != part.size:
             raise _damaged(part)
         self._note_checksum(part, metadata.get(CHECKSUM), layout)
+
+    async def _open(self, part: PartRecord) -> Download:
+        try:
+            return await self._core.backend.get_object(self._upload.shelf, folder(self._upload.upload_id) + part.name)
+        except BackendError as error:
+            if error.code != "NoSuchKey":
+                raise
+            # Records go only when their upload has ended.
+            raise BackendError("NoSuchUpload", 404, "The upload's records are gone.") from error
 
     def _note_checksum(self, part: PartRecord, value: str | None, layout: Layout) -> None:
         if self._upload.record.checksum_algorithm is None:
