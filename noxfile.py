@@ -381,6 +381,10 @@ def docs(session: nox.Session) -> None:
 @BY_PACKAGE
 def changelog(session: nox.Session, package: str) -> None:
     """What the fragments of one package would add to its changelog; a fragment with an unknown name is an error."""
+    known = "|".join(kind["directory"] for kind in _toml(ROOT / "packages" / package / "pyproject.toml")["tool"]["towncrier"]["type"])
+    names = [path.name for path in (ROOT / "packages" / package / "changes").iterdir() if path.name != ".gitignore"]
+    if wrong := [name for name in names if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({known})\.md", name)]:
+        session.error(f"changes/: {', '.join(wrong)}: a fragment is named <issue>.<type>.md or +<word>.<type>.md, the types are {known}")
     session.install(*_tools("changelog"))
     session.run("towncrier", "build", "--draft", "--dir", f"packages/{package}", "--version", _version(package))
 
