@@ -167,6 +167,7 @@ async def test_direct_part_replaced_by_another_is_refused() -> None:
 
 
 async def rejected(gateway: Rig, upload: str, parts: Sequence[tuple[int, str]], **headers: str) -> Answer:
+    """A Complete after which nothing is at the key."""
     answer = await gateway.complete("key", upload, parts, **headers)
     assert "key" not in await gateway.names()
     return answer

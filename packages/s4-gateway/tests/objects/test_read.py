@@ -155,9 +155,7 @@ async def test_truncated_body_never_ends_cleanly() -> None:
         stored, raw = await gateway.stored("key")
         await gateway.backend.put_object(BUCKET, "key", Pieces.of(raw[:-3000]), headers=stored.headers, metadata=stored.metadata)
         with pytest.raises(BrokenOff):
-            answer = await gateway.get("key")
-            assert answer.status >= 500
-            raise BrokenOff(answer)
+            await gateway.get("key")
 
 
 async def test_undecodable_bodies_have_a_named_error() -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from s4_gateway.backend.abc import Backend, BackendError
-from s4_gateway.objects.buckets import BucketStates
 from s4_gateway.errors import GatewayError
+from s4_gateway.objects.buckets import BucketStates
 from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.copy import Copier
 from s4_gateway.objects.core import Core
@@ -67,7 +67,7 @@ class ObjectStore:
     async def _sweep(self) -> None:
         """Clear away what ended uploads left behind, now and then, in all buckets; one that cannot be swept is tried again next time."""
         while True:
-            await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads gateways, not secrets
+            await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))
             try:
                 for bucket in await self.core.backend.list_buckets():
                     await self.uploads.roster.sweep(bucket.name)
