@@ -1,5 +1,6 @@
 """The command `s4-gateway`: serve, or examine a backend."""
 
+import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -44,24 +45,30 @@ def main(context: click.Context, /, **given: str | None) -> None:
         _serve(_settings(given))
 
 
-@main.command()
+@main.command("doctor")
 @click.pass_context
-def doctor(context: click.Context, /, **given: str | None) -> None:
+def examine(context: click.Context, /, **given: str | None) -> None:
     """Tell what the backend can and cannot do, and what follows from it."""
-    from s4_gateway.services import examine
+    import asyncio
+
+    from s4_gateway import doctor
+    from s4_gateway.observe import Metrics
+    from s4_gateway.services import build_backend
 
     outer: Given = context.obj
-    settings = _settings({name: given.get(name) or value for name, value in outer.items()})
+    settings = _settings({name: value if given[name] is None else given[name] for name, value in outer.items()})
     try:
-        report, healthy = examine(settings)
-    except Exception as error:  # noqa: BLE001 - the report of a command: any failure is its result
+        backend, _ = build_backend(settings, Metrics())
+        report = asyncio.run(doctor.run(backend))
+    except Exception as error:  # noqa: BLE001 - the end of the program: whatever it is, it is told in one line
         _end(error)
-    click.echo(report)
-    sys.exit(0 if healthy else EXIT_FAILURE)
+    width = shutil.get_terminal_size((140, 24)).columns
+    click.echo(doctor.render(report, width=max(width, 100)), nl=False)
+    sys.exit(0 if report.healthy else EXIT_FAILURE)
 
 
 with_settings(main)
-with_settings(doctor)
+with_settings(examine)
 
 
 def _settings(given: Mapping[str, str | None]) -> Settings:

@@ -13,6 +13,7 @@ from s4_codecs import EncodeOptions
 
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
+from s4_gateway.backend.s3.credentials import Credentials, find_credentials
 from s4_gateway.backend.s3.options import S3Options
 from s4_gateway.client_keys import ClientKeys, client_keys
 from s4_gateway.objects.options import StoreOptions
@@ -25,6 +26,8 @@ from s4_gateway.state.journal import Journal
 
 logger = logging.getLogger(__name__)
 
+SPARE_CONNECTIONS = 64
+"""Connections to the backend beside one for each client connection."""
 STRAGGLER_SECONDS = 5.0
 """Requests cancelled at the end of the drain get so long to abort what they opened, before the backend is closed under them."""
 
@@ -98,24 +101,32 @@ def build_services(settings: Settings, *, log_stream: BinaryIO | None = None) ->
         SettingsError: a setting cannot be used; the message names it.
     """
     metrics = Metrics()
-    backend, keys = build_backend(settings, metrics)
+    backend, credentials = build_backend(settings, metrics)
+    keys = client_keys(settings, credentials)
     return assemble(settings, backend, keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream)
 
 
-def build_backend(settings: Settings, metrics: Metrics) -> tuple[Backend, ClientKeys]:
-    """The store that the settings name, and the keys that clients of the gateway sign with."""
+def build_backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Credentials | None]:
+    """The store that the settings name, and the keys that it is asked with; None for the embedded one.
+
+    Raises:
+        SettingsError: no keys are found.
+    """
     if settings.backend.data_dir is not None:
         from s4_gateway.backend.local import LocalBackend  # noqa: PLC0415 - each start needs one of the two
 
-        keys = client_keys(settings, None)
-        return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called), keys
+        return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called), None
     from s4_gateway.backend.s3.client import S3Backend  # noqa: PLC0415
-    from s4_gateway.backend.s3.credentials import find_credentials  # noqa: PLC0415
 
     assert settings.backend.endpoint_url is not None
     credentials = find_credentials()
-    options = S3Options(endpoint_url=settings.backend.endpoint_url, region=settings.backend.region)
-    return S3Backend(options, credentials, observe=metrics.backend_called), client_keys(settings, credentials)
+    options = S3Options(
+        endpoint_url=settings.backend.endpoint_url,
+        region=settings.backend.region,
+        # Each client may wait for one download, and a write needs one beside it.
+        connections=settings.listen.max_concurrent_connections + SPARE_CONNECTIONS,
+    )
+    return S3Backend(options, credentials, observe=metrics.backend_called), credentials
 
 
 def assemble(
