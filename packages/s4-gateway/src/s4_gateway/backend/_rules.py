@@ -3,7 +3,7 @@
 import ipaddress
 import itertools
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as BinasciiError
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -130,6 +130,6 @@ def list_token(name: str) -> str:
 def token_name(token: str) -> str:
     """The name inside a token; InvalidArgument for what is not one of ours."""
     try:
-        return urlsafe_b64decode(token.encode("ascii")).decode()
+        return b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (UnicodeError, BinasciiError) as error:
         raise refuse("InvalidArgument", "The continuation token is not one of this store's.") from error

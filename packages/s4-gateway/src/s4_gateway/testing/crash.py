@@ -271,7 +271,7 @@ class CrashDriver:
             return f"{len(wrong)} bodies have another count of references than references"
         blobs = self._directory / "blobs"
         named = {str(blobs / group_directory(body) / file_name(body)) for body, (kind, _) in bodies.items() if kind == BodyKind.FILE}
-        there = {str(path) for path in blobs.rglob("*") if path.is_file()}
+        there = {f"{above}/{name}" for above, _, files in os.walk(blobs) for name in files}
         return "" if named == there else f"{len(named - there)} blobs are missing, {len(there - named)} are left over"
 
 

@@ -71,8 +71,6 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="s4-store-writer", daemon=True)
         self._janitor = ThreadPoolExecutor(1, "s4-store-janitor")
         self._open_epochs: set[int] = set()
-        self._broken: str | None = None
-        """Why nothing is written any more."""
         self._closing = False
         self._weight = 0
         """About how many pages the log has grown since the last checkpoint."""
@@ -100,17 +98,15 @@ class Writer:
         self._janitor.shutdown(wait=True)
         self._blobs.remove_unsettled()
         with suppress(sqlite3.Error):  # The next start does what is left undone here.
-            if not self._blobs.leftovers and self._broken is None:
+            if not self._blobs.leftovers:
                 self._connection.execute("DELETE FROM epochs")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
     def check(self) -> None:
-        """Raise BackendError unless writes are taken."""
+        """Raise BackendError if no writes are taken any more."""
         if self._closing:
             raise unavailable("the store is closed")
-        if self._broken is not None:
-            raise unavailable(self._broken)
 
     async def run(self, work: Callable[[Transaction], T], *, content: Content | None = None) -> T:
         """Do `work` in a transaction and return when it is on the disk.
@@ -121,7 +117,7 @@ class Writer:
             work: runs in the writer's thread; may run more than once, when its neighbours fail.
             content: the new body that `work` adds.
         """
-        if self._closing or self._broken is not None:
+        if self._closing:
             if content is not None and content.inline is None:
                 self._blobs.remove([content.body])
             self.check()
@@ -221,8 +217,6 @@ class Writer:
 
     def _attempt(self, jobs: Sequence[_Job]) -> list[tuple[object, BackendError | None]]:
         """All jobs in one transaction; their results and refusals."""
-        if self._broken is not None:
-            raise unavailable(self._broken)
         contents = [job.content for job in jobs if job.content is not None]
         self._blobs.sync_names({self._blobs.directory_of(content.body) for content in contents if content.inline is None})
         transaction = Transaction(self._connection, self._clock)
@@ -282,18 +276,16 @@ class Writer:
     def _checkpoint(self) -> None:
         """Copy the log into the database when it is long.
 
-        After a failed sync the system may have dropped the pages and call the next sync a success. So nothing is written any more then:
-        the log stays as it is, and the next start copies all of it again.
+        A failure loses nothing: the log stays, and the next attempt writes every page of it again before it syncs, so that a sync that
+        only succeeds because the system forgot its dirty pages cannot hide them.
         """
-        if self._weight < CHECKPOINT_PAGES or self._broken is not None:
+        if self._weight < CHECKPOINT_PAGES:
             return
         self._weight = 0
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
-            _log.error("the store's log could not be copied into its database: %s", error)
-            if primary_code(error) != sqlite3.SQLITE_FULL:
-                self._broken = f"nothing is written until the server is restarted: copying the log into the database failed ({error})"
+            _log.error("the store's log could not be copied into its database and goes on growing: %s", error)
 
 
 def _resolve(answers: _Answers) -> None:
