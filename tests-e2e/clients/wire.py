@@ -24,7 +24,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case, values as latin-1 text."""
+    """Names in lower case; values that are UTF-8 as text, others as latin-1."""
     body: bytes
 
     @property
@@ -66,14 +66,14 @@ class Wire:
     def head_of(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, *, payload_hash: str = UNSIGNED, signed: bool = True
     ) -> bytes:
-        """The bytes of a request head; `path` is sent as it is, with its query."""
+        """The bytes of a request head; `path` is sent as it is, with its query, and headers as UTF-8."""
         sent = {"host": self.host, **{name.lower(): value for name, value in (headers or {}).items()}}
         if signed:
             request = AWSRequest(method=method, url=f"http://{self.host}{path}", headers=dict(sent))
             _Signer(self._credentials, payload_hash).add_auth(request)
             sent = {name.lower(): _text(value) for name, value in request.headers.items()}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
-        return "\r\n".join(lines).encode("latin-1")
+        return "\r\n".join(lines).encode()
 
     def request(
         self,
@@ -106,7 +106,7 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
     answer = http.client.HTTPResponse(connection, method=method)
     with contextlib.closing(answer):
         answer.begin()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return Answer(answer.status, {name.lower(): _decoded(value) for name, value in answer.getheaders()}, answer.read())
 
 
 def path_of(bucket: str, key: str = "", query: str = "") -> str:
@@ -116,4 +116,12 @@ def path_of(bucket: str, key: str = "", query: str = "") -> str:
 
 
 def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _decoded(value: str) -> str:
+    raw = value.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return value

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clients.wire import Wire
 from programs import program
 
 from servers.behind import Behind, EmbeddedBehind, S3Behind
@@ -36,6 +37,11 @@ class Store:
     def shared(self) -> bool:
         """Several gateways can stand in front of it."""
         return self.endpoint is not None
+
+    def wire(self) -> Wire:
+        """Requests to the server itself, past any gateway."""
+        assert self.endpoint is not None, "the embedded store is no server"
+        return Wire(self.endpoint, ACCESS_KEY, SECRET_KEY)
 
 
 @contextmanager
