@@ -3,6 +3,7 @@
 import os
 import secrets
 import string
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,9 +72,8 @@ def _kept_pair(directory: Path) -> ClientKeys:
 
 def _write_once(path: Path, content: str) -> bool:
     """Make the file with all of its content or not at all. Returns False where another process made it first."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.new")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # readable by its owner alone
+    partial = Path(name)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(content)

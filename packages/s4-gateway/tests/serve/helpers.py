@@ -61,6 +61,18 @@ class Client:
             return Answer(status, headers, self._exactly(int(headers["content-length"])))
         return Answer(status, headers, self.rest())
 
+    def fill(self, most: int, *, piece: bytes = bytes(2**20)) -> int:
+        """Send until nothing is taken for a second, or `most` bytes are sent; bytes sent."""
+        self.socket.settimeout(1)
+        sent = 0
+        try:
+            while sent < most:
+                sent += self.socket.send(piece)
+        except TimeoutError:
+            pass
+        self.socket.settimeout(TIMEOUT)
+        return sent
+
     def ask(self, target: str = "/", *, method: str = "GET", headers: str = "", body: bytes = b"") -> Answer:
         """One whole request and its response."""
         framing = f"Content-Length: {len(body)}\r\n" if body else ""
@@ -125,7 +137,7 @@ class Watched:
 
     async def released(self) -> None:
         """Wait for the test to set `release`."""
-        while not self.release.is_set():
+        while not self.release.is_set():  # noqa: ASYNC110 - it is set in another thread
             await asyncio.sleep(0.005)
 
 
@@ -178,10 +190,14 @@ def echo(watched: Watched) -> ASGIApp:
     return application(handle)
 
 
+def request(method: str, *headers: str, body: str = "", target: str = "/") -> bytes:
+    """A request with exactly these headers beside Host."""
+    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: t", *headers, "", body)).encode("latin-1")
+
+
 def eventually(true: Callable[[], bool], *, seconds: float = TIMEOUT) -> None:
     """Wait until a condition holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
-

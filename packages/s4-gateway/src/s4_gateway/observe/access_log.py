@@ -102,9 +102,14 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._writer = LineWriter(stream)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not written yet."""
+        return self._gathered + self._writer.waiting
+
     def write(self, record: Record) -> None:
         """Log one request."""
-        if self._gathered + self._writer.waiting > MAX_WAITING_BYTES:
+        if self.waiting > MAX_WAITING_BYTES:
             self._dropped(1)
             return
         line = self._format(record, time.time())

@@ -45,6 +45,6 @@ class Limits:
 
     @property
     def tick(self) -> float:
-        """How often connections are looked at: often enough that no limit is exceeded by more than a quarter, and that a client is not missed for long."""
+        """How often connections are looked at: no limit is exceeded by more than a quarter, and no client is missed for long."""
         shortest = min(self.head_seconds, self.keep_alive_seconds, self.linger_seconds, self.idle_seconds or self.head_seconds)
         return min(max(shortest / 4, 0.01), 0.25)

@@ -80,7 +80,7 @@ class GatewayServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             cast("Connection", connection).break_off("drain")
         deadline = time.monotonic() + BREAK_OFF_SECONDS
-        while self.server_state.connections and time.monotonic() < deadline:
+        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - as uvicorn itself waits for them
             await asyncio.sleep(0.01)
 
     def stop(self) -> None:
