@@ -55,6 +55,11 @@ class Attributes:
         if size > MAX_ATTRIBUTES_BYTES:
             raise TrailerError(f"attributes of {size} bytes are more than {MAX_ATTRIBUTES_BYTES}", Reason.SIZE_LIMIT)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and travels between processes with plain mappings, since its own cannot."""
+        singles = self.checksum_type, self.part_algorithm
+        return type(self), (self.original_size, self.logical_etag, dict(self.checksums), *singles, dict(self.extra))
+
 
 def pack_attributes(attributes: Attributes) -> bytes:
     """The section's bytes.

@@ -169,6 +169,8 @@ def _with_gaps(start: int, sizes: "array[int]", positions: bytes, gaps: "array[i
         raise TrailerError(f"a gap of {min(gaps)} bytes cannot be padding", Reason.NOT_TILED)
     steps = array("Q", [start])
     steps.extend(sizes[:-1])
+    if len(gaps) == len(steps):
+        return array("Q", accumulate(map(add, steps, gaps)))
     for position, size in zip(places, gaps, strict=True):
         steps[position] += size
     return array("Q", accumulate(steps))
@@ -185,11 +187,15 @@ def _unpack_leaves(view: memoryview, first: int, frame_count: int, original: int
         raise TrailerError(f"{len(view) - cursor} bytes behind the last leaf", Reason.MALFORMED, offset=cursor)
 
 
-def _join(leaves: Iterator[_Leaf]) -> FrameTable:
-    whole = FrameColumns.empty()
+def _join(leaves: Iterator[_Leaf], count: int) -> FrameTable:
+    """The frames of these leaves, `count` in all."""
+    whole = FrameColumns(*(array("Q", [0]) * count for _ in range(4)))
+    start = 0
     for leaf in leaves:
-        for column, more in zip(whole.all(), leaf.columns.all(), strict=True):
-            column.extend(more)
+        stop = start + len(leaf.columns.original_sizes)
+        for column, part in zip(whole.all(), leaf.columns.all(), strict=True):
+            column[start:stop] = part
+        start = stop
     return FrameTable(whole, in_order=True)
 
 
@@ -199,7 +205,7 @@ def unpack_index(view: memoryview, frame_count: int, original_size: int, trailer
     Raises:
         TrailerError: CHECKSUM_MISMATCH, MALFORMED, WRONG_PLACE, NOT_TILED, SIZE_MISMATCH.
     """
-    frames = _join(_unpack_leaves(view, 0, frame_count, 0, 0))
+    frames = _join(_unpack_leaves(view, 0, frame_count, 0, 0), frame_count)
     check_end(frames.original_size, frames.stored_end, original_size, trailer_offset)
     return frames
 
@@ -259,8 +265,9 @@ class Directory:
         view = as_view(data)
         if len(view) != self.leaves[last + 1] - self.leaves[first]:
             raise TrailerError(f"{len(view)} bytes are not the leaves asked for", Reason.SPAN_MISMATCH)
-        frame_stop = min((last + 1) * LEAF_FRAMES, self.frame_count)
-        frames = _join(_unpack_leaves(view, first * LEAF_FRAMES, frame_stop, self.originals[first], self.stored[first]))
+        number, stop_number = first * LEAF_FRAMES, min((last + 1) * LEAF_FRAMES, self.frame_count)
+        leaves = _unpack_leaves(view, number, stop_number, self.originals[first], self.stored[first])
+        frames = _join(leaves, stop_number - number)
         if (frames.original_size, frames.stored_end) != (self.originals[last + 1], self.stored[last + 1]):
             raise TrailerError("the leaves end elsewhere than the directory says", Reason.SIZE_MISMATCH)
         return frames

@@ -127,6 +127,10 @@ class Manifest:
             if not (entry.allows(value) if entry else _is_checksum(key, value)):
                 raise ManifestError(f"{key} cannot be {value!r}", Reason.INVALID_VALUE)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and travels between processes as metadata, since its mapping cannot."""
+        return type(self).from_metadata, (self.to_metadata(),)
+
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
         """Read an object's user metadata; keys in any letter case, keys of others are passed over.

@@ -121,7 +121,6 @@ class FrameReader:
         if item is None:
             return self._at_end()
         self._header = None
-        self._head = bytearray()
         self._offset += item.stored_size
         return item
 
@@ -139,31 +138,35 @@ class FrameReader:
         return END
 
     def _read_header(self) -> bool:
-        """Collect and parse the header of the next item; False when bytes are missing."""
+        """Parse the header of the next item, in place if it lies in one piece; False when bytes are missing."""
+        if not self._head and self._pieces and len(self._pieces[0]) >= FRAME_HEADER_BYTES:
+            self._header = self._parse_header(self._pieces[0])
+            self._pop(PADDING_HEADER_BYTES if isinstance(self._header, int) else FRAME_HEADER_BYTES)
+            return True
         if not self._collect(self._head, MAGIC_BYTES):
             return False
-        if self._head[:MAGIC_BYTES] == PADDING_MAGIC:
-            if not self._collect(self._head, PADDING_HEADER_BYTES):
-                return False
-            self._header = parse_padding_header(self._head)
-            return True
-        if not self._collect(self._head, FRAME_HEADER_BYTES):
+        size = PADDING_HEADER_BYTES if self._head[:MAGIC_BYTES] == PADDING_MAGIC else FRAME_HEADER_BYTES
+        if not self._collect(self._head, size):
             return False
+        self._header = self._parse_header(memoryview(self._head))
+        self._head = bytearray()
+        return True
+
+    def _parse_header(self, view: memoryview) -> FrameHeader | int:
+        """The frame header at the start of `view`, within the limits, or the content size of a padding."""
+        if view[:MAGIC_BYTES] == PADDING_MAGIC:
+            return parse_padding_header(view)
         try:
-            header = parse_frame_header(self._head)
+            header = parse_frame_header(view)
         except FrameError as error:
             raise error.within(self._offset) from None
         self._check_limits(header)
-        self._header = header
-        return True
+        return header
 
     def _check_limits(self, header: FrameHeader) -> None:
-        for size, limit, name in (
-            (header.original_size, self._max_original_size, "original size"),
-            (header.payload_size, self._max_payload_size, "payload"),
-        ):
-            if size > limit:
-                raise FrameError(f"{name} of {size} bytes is above the limit of {limit}", Reason.SIZE_LIMIT, offset=self._offset)
+        if header.original_size > self._max_original_size or header.payload_size > self._max_payload_size:
+            limits = f"{self._max_original_size} and {self._max_payload_size}"
+            raise FrameError(f"{header} is above the limits of {limits} bytes", Reason.SIZE_LIMIT, offset=self._offset)
 
     def _read_frame(self, header: FrameHeader) -> Frame | None:
         payload = self._take(header.payload_size)
