@@ -1,8 +1,8 @@
 """HTTP headers of S3 both ways. Here every value is `str` holding wire bytes as latin-1; aiohttp writes UTF-8."""
 
 import re
-from calendar import timegm
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from functools import lru_cache
 
@@ -67,7 +67,7 @@ def http_date(value: str) -> int | None:
     """Seconds since the epoch of an HTTP date (RFC 9110 5.6.7); None if it is none."""
     try:
         parts = parsedate_tz(value)
-        return None if parts is None else timegm((*parts[:6], 0, 0, 0)) - (parts[9] or 0)
+        return None if parts is None else int(datetime(*parts[:6], tzinfo=UTC).timestamp()) - (parts[9] or 0)
     except (ValueError, OverflowError, IndexError):
         return None
 

@@ -52,7 +52,7 @@ class S3Options:
     @property
     def secure(self) -> bool:
         """The endpoint is reached over TLS."""
-        return self.endpoint_url.startswith("https:")
+        return split_endpoint(self.endpoint_url)[0] == "https"
 
 
 def split_endpoint(url: str) -> tuple[str, str]:

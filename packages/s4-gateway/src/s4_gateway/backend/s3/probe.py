@@ -24,7 +24,7 @@ S3_MIN_PART_SIZE = 5 * 2**20
 """What a store that has a minimum is taken to mean: finding out its own would take larger parts than are worth sending at each start."""
 
 # Hosts whose parts must be consecutive and of one size: Cloudflare R2 and S3 Express directory buckets, by their documentation.
-_STRICT_PARTS = (".r2.cloudflarestorage.com", ".express-one-zone")
+_STRICT_PARTS = (".r2.cloudflarestorage.com", "s3express-")
 
 _REFUSED_KEYS = frozenset(
     {
@@ -128,14 +128,12 @@ class _Scratch:
     async def put(self, name: str, *, metadata: Mapping[str, str] | None = None, condition: Condition | None = None) -> Written:
         key = self.prefix + name
         body = Pieces.of(name.encode())
-        # Noted before it is written, since the answer may be lost.
-        self._written.add((key, None))
-        written = await self.backend.put_object(self.bucket, key, body, headers={}, metadata=metadata or {}, condition=condition)
-        return self._noted(key, written)
+        put = self.backend.put_object(self.bucket, key, body, headers={}, metadata=metadata or {}, condition=condition)
+        return await self._noted(key, put)
 
     async def copy(self, source: str, target: str, *, etag: str, condition: Condition) -> Written:
         key = self.prefix + target
-        written = await self.backend.copy_object(
+        copied = self.backend.copy_object(
             self.bucket,
             key,
             source_bucket=self.bucket,
@@ -146,17 +144,16 @@ class _Scratch:
             metadata={"copied": "1"},
             condition=condition,
         )
-        return self._noted(key, written)
+        return await self._noted(key, copied)
 
     async def upload(self, name: str, parts: int, condition: Condition | None = None) -> Written:
         """A multipart upload of parts of one byte."""
         key = self.prefix + name
-        self._written.add((key, None))
         upload_id = await self.backend.create_multipart(self.bucket, key, headers={}, metadata={})
         self._uploads.append((key, upload_id))
         etags = [await self.backend.upload_part(self.bucket, key, upload_id, number, Pieces.of(b"p")) for number in range(1, parts + 1)]
-        written = await self.backend.complete_multipart(self.bucket, key, upload_id, list(enumerate(etags, 1)), condition=condition)
-        return self._noted(key, written)
+        completed = self.backend.complete_multipart(self.bucket, key, upload_id, list(enumerate(etags, 1)), condition=condition)
+        return await self._noted(key, completed)
 
     async def clean(self) -> Sequence[str]:
         """Delete everything; the keys that are left."""
@@ -176,10 +173,15 @@ class _Scratch:
             return sorted({key for key, _ in self._written})
         return sorted({outcome.key for outcome in outcomes if outcome.error is not None})
 
-    def _noted(self, key: str, written: Written) -> Written:
-        if written.version_id is not None:
-            self._written.discard((key, None))
-            self._written.add((key, written.version_id))
+    async def _noted(self, key: str, write: Awaitable[Written]) -> Written:
+        """Await a write and note what has to be deleted: nothing only after a definite refusal."""
+        try:
+            written = await write
+        except BaseException as error:
+            if not (isinstance(error, BackendError) and error.outcome is Outcome.REFUSED):
+                self._written.add((key, None))
+            raise
+        self._written.add((key, written.version_id))
         return written
 
 
