@@ -22,7 +22,9 @@ from s4_codecs.testing.workloads import log, noise, records
 
 from .golden import golden
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
+FULL = 512 * KIB
+"""Plaintext of a full frame by default."""
 DEFAULT = EncodeOptions()
 REFERENCE = EncodeOptions(frame_policy=FramePolicy.REFERENCE)
 ALWAYS = EncodeOptions(dispatcher="always")
@@ -67,7 +69,7 @@ def test_any_chunks_give_one_body(data: bytes, cuts: list[int], sized: bool, pol
     assert (body if whole.raw else decoded(body)) == data
 
 
-@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 3 * MIB])
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, FULL - 1, FULL, FULL + 1, 3 * FULL])
 @pytest.mark.parametrize("declared", [True, False])
 def test_frame_boundaries(size: int, declared: bool) -> None:
     """Every frame but the last is full, and there is no empty one."""
@@ -76,7 +78,7 @@ def test_frame_boundaries(size: int, declared: bool) -> None:
     body = run(encoder, data)
     assert decoded(body) == data
     sizes = [entry.original_size for entry in encoder.frames]
-    assert sizes == [MIB] * (size // MIB) + ([size % MIB] if size % MIB else [])
+    assert sizes == [FULL] * (size // FULL) + ([size % FULL] if size % FULL else [])
 
 
 def test_byte_by_byte() -> None:
@@ -97,7 +99,7 @@ def test_no_bytes_make_no_frames() -> None:
 
 def test_frames_that_do_not_shrink_are_stored_as_they_are() -> None:
     """In a body of text and noise the noise frames are passthrough, and each frame grows by no more than its header."""
-    data = log(MIB) + noise(MIB) + log(MIB) + noise(512)
+    data = log(FULL) + noise(FULL) + log(FULL) + noise(512)
     encoder = ObjectEncoder(DEFAULT, size=len(data))
     body = run(encoder, data)
     zstd, plain = CodecId.CPU_ZSTD, CodecId.PASSTHROUGH
@@ -217,6 +219,28 @@ def test_tasks_run_in_any_order_and_are_accepted_in_theirs() -> None:
     assert decoded(body) == data
     with pytest.raises(ValueError, match="frame 19 accepted, frame 20 is next"):
         encoder.accept(frames[19])
+
+
+@pytest.mark.parametrize("step", [1000, MIB])
+def test_the_pick_decides_the_frame_size(step: int) -> None:
+    """Passthrough frames are smaller, since nothing is lost by it; an explicit size holds for every codec."""
+    for explicit, expected in ((None, 256 * KIB), (100_000, 100_000)):
+        encoder = ObjectEncoder(DEFAULT, size=None, frame_size=explicit)
+        assert encoder.frame_size == (explicit or FULL)
+        data = noise(MIB)
+        run(encoder, *(data[at : at + step] for at in range(0, MIB, step)))
+        assert encoder.frame_size == encoder.frames[0].original_size == expected
+
+
+def test_the_codec_is_known_as_soon_as_the_sample_is() -> None:
+    """After 4 KiB the pick is made, whatever pieces they came in."""
+    encoder = ObjectEncoder(DEFAULT, size=None)
+    for at in range(0, 4095, 5):
+        assert encoder.feed(noise(4096)[at : at + 5]) == []
+    with pytest.raises(ValueError, match="not chosen"):
+        assert encoder.codec
+    encoder.feed(b"x")
+    assert encoder.codec is CodecId.PASSTHROUGH
 
 
 def test_misuse_is_refused() -> None:

@@ -36,17 +36,27 @@ def test_default_sizes_keep_the_index_small(size: int | None, codec: CodecId) ->
     frame = frame_size(FramePolicy.DEFAULT, size=size, codec=codec)
     assert MIN_FRAME_BYTES <= frame <= MAX_FRAME_BYTES
     assert size is None or -(-size // frame) <= TARGET_FRAMES
+    assert size is None or size > TARGET_FRAMES * MIN_FRAME_BYTES or frame <= DEFAULT_FRAME_BYTES
 
 
 def test_default_size_of_ordinary_objects() -> None:
     """Objects of ordinary and of unknown size get the measured default."""
     for size in (None, 1, MIB, 5 << 30):
-        assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.CPU_ZSTD) == DEFAULT_FRAME_BYTES
+        assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.CPU_ZSTD) == DEFAULT_FRAME_BYTES == MIB // 2
+        assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.PASSTHROUGH) == MIN_FRAME_BYTES == MIB // 4
 
 
 @pytest.mark.parametrize(
     ("part", "frame"),
-    [(0, MIB), (1, MIB), (8 * MIB, MIB), (64 * MIB, MIB), (64 * MIB + 1, MIB + 1), (128 * MIB, 2 * MIB), (5 << 30, 8 * MIB)],
+    [
+        (0, MIB // 2),
+        (1, MIB // 2),
+        (8 * MIB, MIB // 2),
+        (32 * MIB + 1, MIB // 2 + 1),
+        (64 * MIB, MIB),
+        (128 * MIB, 2 * MIB),
+        (5 << 30, 8 * MIB),
+    ],
 )
 def test_part_sizes(part: int, frame: int) -> None:
     """A part's frames grow with the part, so that an object of 10,000 parts keeps a small index."""

@@ -190,7 +190,8 @@ class ObjectEncoder:
         self._options = options
         self._size = size
         self._raw_limit = raw_passthrough_limit
-        self._frame_size = frame_size or _policy_frame_size(options, size)
+        self._explicit_frame_size = frame_size
+        self._frame_size = frame_size or _policy_frame_size(options, options.codec_id, size)
         self._recipe: _Recipe | None = None
         self._held = Pieces()
         self._fed = 0
@@ -204,7 +205,7 @@ class ObjectEncoder:
 
     @property
     def frame_size(self) -> int:
-        """Plaintext bytes of each frame but the last."""
+        """Plaintext bytes of each frame but the last. Until the codec is chosen: what it would be for the configured one."""
         return self._frame_size
 
     def feed(self, data: Buffer) -> list[FrameTask]:
@@ -222,6 +223,8 @@ class ObjectEncoder:
         self._fed += size
         if self._size is not None and self._fed > self._size:
             raise EncodeSizeError(f"{self._size} bytes declared, more arrived")
+        if self._recipe is None and self._held.size + size >= SAMPLE_BYTES:
+            self._choose(view)
         if self._held.size + size < self._frame_size:
             self._held.add(view)
             return []
@@ -279,7 +282,7 @@ class ObjectEncoder:
 
     @property
     def codec(self) -> CodecId:
-        """The codec chosen for the object; single frames may be passthrough nevertheless. Known after the first task or `finish`.
+        """The codec chosen for the object; single frames may be passthrough nevertheless. Known once 4 KiB are fed, or after `finish`.
 
         Raises:
             ValueError: not known yet.
@@ -288,7 +291,7 @@ class ObjectEncoder:
 
     @property
     def raw(self) -> bool:
-        """Whether the body is the bare plaintext without frames. Known after the first task or `finish`.
+        """Whether the body is the bare plaintext without frames. Known once 4 KiB are fed, or after `finish`.
 
         Raises:
             ValueError: not known yet.
@@ -332,18 +335,21 @@ class ObjectEncoder:
         self._held = Pieces()
         return task
 
-    def _choose(self) -> _Recipe:
-        """Pick the codec from the first bytes: the frame at hand is the first one and holds them."""
-        pick = _dispatcher(self._options).pick(self._held.head(SAMPLE_BYTES), self._size)
+    def _choose(self, following: bytes | memoryview = b"") -> _Recipe:
+        """Pick the codec from the first bytes of the object: all that is held, and what follows it."""
+        sample = self._held.head(SAMPLE_BYTES)
+        sample += following[: SAMPLE_BYTES - len(sample)]
+        pick = _dispatcher(self._options).pick(sample, self._size)
         raw = pick is CodecId.PASSTHROUGH and self._raw_limit > 0 and self._size is not None and self._size <= self._raw_limit
         self._recipe = _recipe(self._options, pick, raw)
+        self._frame_size = self._explicit_frame_size or _policy_frame_size(self._options, pick, self._size)
         return self._recipe
 
     def _chosen(self) -> _Recipe:
         if self._recipe is None:
-            raise ValueError("the codec is not chosen before the first frame is full or the input ends")
+            raise ValueError("the codec is not chosen before 4 KiB are fed or the input ends")
         return self._recipe
 
 
-def _policy_frame_size(options: EncodeOptions, size: int | None) -> int:
-    return frame_size(options.frame_policy, size=size, codec=options.codec_id)
+def _policy_frame_size(options: EncodeOptions, codec: CodecId, size: int | None) -> int:
+    return frame_size(options.frame_policy, size=size, codec=codec)

@@ -11,8 +11,11 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 MIN_FRAME_BYTES = 256 * KIB
-DEFAULT_FRAME_BYTES = 1 * MIB
+DEFAULT_FRAME_BYTES = 512 * KIB
 MAX_FRAME_BYTES = 8 * MIB
+
+_CODEC_FRAME_BYTES = {CodecId.PASSTHROUGH: MIN_FRAME_BYTES}
+"""Codecs with another default: passthrough has no ratio to lose, and its ranges are fetched uncompressed."""
 
 TARGET_FRAMES = 1 << 20
 """Frames grow with the object so that a body has at most this many, as far as `MAX_FRAME_BYTES` allows."""
@@ -33,7 +36,13 @@ class FramePolicy(StrEnum):
 
 
 def frame_size(policy: FramePolicy, *, size: int | None, codec: CodecId) -> int:
-    """Plaintext bytes of each frame but the last, for an object of `size` bytes (None when unknown) written with `codec`."""
+    """Plaintext bytes of each frame but the last.
+
+    Args:
+        policy: whose sizes.
+        size: bytes of the object, None when unknown.
+        codec: the codec picked for the object.
+    """
     match policy:
         case FramePolicy.REFERENCE:
             return _reference_frame_size(size)
@@ -47,7 +56,7 @@ def part_frame_size(part_size: int) -> int:
 
 
 def _default_frame_size(size: int | None, codec: CodecId) -> int:
-    frame = DEFAULT_FRAME_BYTES
+    frame = _CODEC_FRAME_BYTES.get(codec, DEFAULT_FRAME_BYTES)
     while size is not None and frame < MAX_FRAME_BYTES and size > frame * TARGET_FRAMES:
         frame *= 2
     return frame
