@@ -231,7 +231,8 @@ async def _exchange(app: ASGIApp, scope: Scope, body: bytes, disconnect_after: i
         else:
             assert head is not None
             assert not complete
-            collected.write(message.get("body", b""))
+            if scope["method"] != "HEAD":
+                collected.write(message.get("body", b""))
             complete = not message.get("more_body", False)
 
     await app(scope, receive, send)
