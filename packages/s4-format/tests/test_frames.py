@@ -1,5 +1,7 @@
 """Frame tables and their builder."""
 
+import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -48,6 +50,13 @@ def test_equal_rows_make_equal_tables() -> None:
     assert hash(one) == hash(two)
     assert one != FrameTable.from_sizes([(5, 30), (6, 32)])
     assert one != [(0, 5, 0, 30), (5, 6, 30, 31)]
+
+
+def test_tables_travel() -> None:
+    """A table survives pickling and copying."""
+    table = FrameTable.from_sizes([(5, 30), (6, 31)])
+
+    assert pickle.loads(pickle.dumps(table)) == copy.deepcopy(table) == table
 
 
 def test_repr_is_short() -> None:

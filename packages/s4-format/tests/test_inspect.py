@@ -89,6 +89,15 @@ def test_damaged_trailer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert inspect(tmp_path / "file", capsys=capsys)[1].startswith("framed body, DAMAGED")
 
 
+def test_index_of_other_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A valid trailer whose index is not that of the frames before it is damage."""
+    data = bytearray(body_with_trailer())
+    data[8] += 1
+    status, report = inspect_json(bytes(data), tmp_path, capsys=capsys)
+
+    assert (status, report["trailer_error"]["reason"]) == (1, "index-mismatch")
+
+
 def test_damaged_body(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A body that is cut short shows what is there, then reason and offset of the fault."""
     status, report = inspect_json(golden_files.read("refcode/mixed_padded.body")[:3000], tmp_path, capsys=capsys)

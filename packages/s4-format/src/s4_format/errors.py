@@ -45,6 +45,8 @@ class Reason(StrEnum):
     """A structure names another position or length than the one where it was found."""
     NOT_TILED = "not-tiled"
     """An index leaves bytes of the body uncovered that cannot be padding."""
+    INDEX_MISMATCH = "index-mismatch"
+    """An index and the frames of its body say different things."""
     SIZE_MISMATCH = "size-mismatch"
     """Sizes that must add up do not."""
     SPAN_MISMATCH = "span-mismatch"

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 
 from s4_format._buffer import Buffer, as_view
 from s4_format.envelope import detect_envelope
-from s4_format.errors import FormatError
+from s4_format.errors import FormatError, Reason, TrailerError
 from s4_format.frame import FRAME_MAGIC, MAGIC_BYTES, PADDING_MAGIC, Frame, Padding, iter_items
 from s4_format.frames import FrameTable
-from s4_format.index import SIDECAR_MAGIC, decode_sidecar
+from s4_format.index import SIDECAR_MAGIC, decode_sidecar, scan_frames
 from s4_format.parts import Part
 from s4_format.trailer import TRAILER_MAGIC, read_tail, read_trailer
 
@@ -105,6 +105,8 @@ def _item(item: Frame | Padding) -> Fields:
 def _trailer(view: memoryview, limit: int) -> tuple[Fields, list[Fields]]:
     tail = read_tail(view, body_size=len(view))
     trailer = read_trailer(view, body_size=len(view))
+    if scan_frames(view[: tail.offset])[0] != trailer.frames:
+        raise TrailerError("the index is not that of the frames in the body", Reason.INDEX_MISMATCH, offset=tail.index_span.start)
     attributes = trailer.attributes
     facts: Fields = {
         "offset": tail.offset,
