@@ -1,12 +1,13 @@
 """LocalBackend passes the contract, and what it stores is where it says: rows of SQLite and files."""
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import md5
 from pathlib import Path
 
-import pytest_asyncio
+import pytest
 
 from s4_gateway.backend.local import LocalBackend
 from s4_gateway.backend.local.bodies import BodyKind, file_name, group_directory, unpack_segments
@@ -65,20 +66,30 @@ class LocalBehind:
         )
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the store under test."""
+    return tmp_path_factory.mktemp("contract")
+
+
+@pytest.fixture(scope="module")
+def backend(directory: Path) -> Iterator[LocalBackend]:
+    """One store for all cases: it is bound to no event loop."""
+    backend = LocalBackend(directory)
+    asyncio.run(backend.start())
+    yield backend
+    asyncio.run(backend.close())
+
+
+@pytest.fixture(scope="module")
+def behind(backend: LocalBackend, directory: Path) -> Iterator[LocalBehind]:
+    """Its directory."""
+    behind = LocalBehind(directory)
+    yield behind
+    behind.close()
+
+
 class TestLocal(BackendContract):
     """The contract over a directory."""
 
     odd_keys = (*ODD_KEYS, "nul\x00byte")
-
-    @pytest_asyncio.fixture
-    async def backend(self, tmp_path: Path) -> AsyncIterator[LocalBackend]:
-        backend = LocalBackend(tmp_path / "store")
-        await backend.start()
-        yield backend
-        await backend.close()
-
-    @pytest_asyncio.fixture
-    async def behind(self, backend: LocalBackend, tmp_path: Path) -> AsyncIterator[LocalBehind]:
-        behind = LocalBehind(tmp_path / "store")
-        yield behind
-        behind.close()

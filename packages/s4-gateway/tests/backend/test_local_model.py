@@ -120,7 +120,7 @@ def _check_bodies(directory: Path) -> None:
 
 
 @given(steps=st.lists(st.one_of(PUT, PUT, DELETE, COPY, PARTS, RESTART), max_size=15))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_history(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]) -> None:
     """Same outcomes and same contents, step by step, over restarts; at the end every body has its holders."""
     directory = tmp_path_factory.mktemp("history")

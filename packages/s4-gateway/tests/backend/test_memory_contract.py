@@ -8,6 +8,8 @@ import pytest_asyncio
 from s4_gateway.backend.abc import BackendError, Capabilities
 from s4_gateway.backend.memory import MemoryBackend
 from s4_gateway.testing.contract import ODD_KEYS, BackendContract, Seen
+from s4_gateway.testing.contract._listing import ListingCases
+from s4_gateway.testing.contract._multipart import MultipartCases
 
 
 class MemoryBehind:
@@ -34,7 +36,7 @@ class MemoryBehind:
         self._store.delete(bucket, key)
 
 
-class MemoryContract(BackendContract):
+class MemoryFixtures:
     """The contract over memory."""
 
     capabilities = Capabilities(min_part_size=1000)
@@ -54,23 +56,23 @@ class MemoryContract(BackendContract):
         return MemoryBehind(backend)
 
 
-class TestMemory(MemoryContract):
+class TestMemory(MemoryFixtures, BackendContract):
     """As S3 is."""
 
 
-class TestOpaqueEtags(MemoryContract):
+class TestOpaqueEtags(MemoryFixtures, BackendContract):
     """As stores with encryption are."""
 
     opaque_etags = True
 
 
-class TestStrictParts(MemoryContract):
+class TestStrictParts(MemoryFixtures, MultipartCases):
     """As stores are that want parts of one size."""
 
     capabilities = Capabilities(min_part_size=1000, strict_parts=True)
 
 
-class TestNoMinimum(MemoryContract):
+class TestNoMinimum(MemoryFixtures, MultipartCases, ListingCases):
     """A store without a minimum of parts, whose listings carry metadata."""
 
     capabilities = Capabilities(min_part_size=0, lists_metadata=True)
