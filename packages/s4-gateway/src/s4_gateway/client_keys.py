@@ -6,11 +6,14 @@ import string
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s4_gateway.auth.credentials import KeyStore
-from s4_gateway.backend.s3.credentials import Credentials
 from s4_gateway.errors import SettingsError
 from s4_gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from s4_gateway.backend.s3.credentials import Credentials
 
 PAIR_FILE = "client-keys.toml"
 """In the data directory, in the form of a --credentials file."""
@@ -30,7 +33,7 @@ class ClientKeys:
     """File of the pair that belongs to the data directory."""
 
 
-def client_keys(settings: Settings, backend: Credentials | None) -> ClientKeys:
+def client_keys(settings: Settings, backend: "Credentials | None") -> ClientKeys:
     """The first of: --credentials, S4_ACCESS_KEY_ID with S4_SECRET_ACCESS_KEY, the backend's static pair, the data directory's pair.
 
     Args:

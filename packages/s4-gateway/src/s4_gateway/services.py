@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from s4_codecs import EncodeOptions
 
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
-from s4_gateway.backend.s3.credentials import Credentials, find_credentials
-from s4_gateway.backend.s3.options import S3Options
 from s4_gateway.client_keys import ClientKeys, client_keys
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.store import ObjectStore
@@ -23,6 +21,9 @@ from s4_gateway.observe.backend import ObservedBackend
 from s4_gateway.settings import Settings
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
+
+if TYPE_CHECKING:
+    from s4_gateway.backend.s3.credentials import Credentials
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def build_services(settings: Settings, *, log_stream: BinaryIO | None = None) ->
     return assemble(settings, backend, keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream)
 
 
-def build_backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Credentials | None]:
+def build_backend(settings: Settings, metrics: Metrics) -> "tuple[Backend, Credentials | None]":
     """The store that the settings name, and the keys that it is asked with; None for the embedded one.
 
     Raises:
@@ -116,7 +117,10 @@ def build_backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Creden
         from s4_gateway.backend.local import LocalBackend  # noqa: PLC0415 - each start needs one of the two
 
         return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called), None
+    # aiohttp and botocore take longer to load than an embedded store takes to start.
     from s4_gateway.backend.s3.client import S3Backend  # noqa: PLC0415
+    from s4_gateway.backend.s3.credentials import find_credentials  # noqa: PLC0415
+    from s4_gateway.backend.s3.options import S3Options  # noqa: PLC0415
 
     assert settings.backend.endpoint_url is not None
     credentials = find_credentials()

@@ -12,23 +12,26 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import botocore.session
 import pytest
 from botocore.config import Config
+from click.testing import CliRunner, Result
 
+from s4_gateway._version import __version__
 from s4_gateway.app import build_app
 from s4_gateway.auth.credentials import KeyStore
 from s4_gateway.backend.abc import Condition, Payload, Written
 from s4_gateway.backend.memory import MemoryBackend
+from s4_gateway.cli import main
 from s4_gateway.client_keys import PAIR_FILE, ClientKeys
 from s4_gateway.observe import Metrics
 from s4_gateway.serve.limits import Limits
 from s4_gateway.services import Services, assemble
-from s4_gateway.settings import BackendSettings, Settings
+from s4_gateway.settings import BackendSettings, Settings, options
 from s4_gateway.testing.client import ACCESS_KEY, SECRET_KEY
 from s4_gateway.testing.server import GatewayProcess, RunningServer, clean_environment, running_gateway, running_server
 
@@ -308,24 +311,10 @@ class TestProcess:
         command = [sys.executable, "-c", "from s4_gateway.cli import main; main()", *arguments]
         return subprocess.run(command, env=clean_environment(environ), capture_output=True, text=True, timeout=30, check=False)
 
-    def test_refused_settings(self, tmp_path: Path) -> None:
-        """A refusal is one line that names the setting, on standard error, and status 2."""
-        for arguments, named in (
-            ((), "--data-dir"),
-            (("--data-dir", str(tmp_path), "--port", "x"), "--port"),
-            (("--data-dir", str(tmp_path), "--endpoint-url", "http://a"), "--endpoint-url"),
-            (("--endpoint-url", "http://127.0.0.1:1"), "AWS_ACCESS_KEY_ID"),
-            (("--data-dir", str(tmp_path), "--credentials", str(tmp_path / "absent")), "credentials"),
-        ):
-            ended = self.run(*arguments)
-            assert (ended.returncode, ended.stdout) == (2, "")
-            assert named in ended.stderr
-            assert len(ended.stderr.splitlines()) == 1
-
     def test_temporary_backend_keys(self) -> None:
         """A session token cannot be a client's key: refused before anything is asked of the backend."""
         environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
-        ended = self.run("--endpoint-url", "http://127.0.0.1:1", environ=environ)
+        ended = self.run("--endpoint-url", "http://127.0.0.1:1", "--port", "0", environ=environ)
 
         assert ended.returncode == 2
         assert "--credentials" in ended.stderr
@@ -358,20 +347,53 @@ class TestProcess:
         assert ended.returncode == 2
         assert "is an S4 gateway" in ended.stderr
 
-    def test_doctor(self, tmp_path: Path) -> None:
-        """It reports on the store that the options name, before or after its name, and serves nothing."""
-        before = self.run("--data-dir", str(tmp_path / "a"), "doctor")
-        after = self.run("doctor", "--data-dir", str(tmp_path / "a"))
-        neither = self.run("doctor")
 
-        assert (before.returncode, after.returncode, neither.returncode) == (0, 0, 2)
-        assert before.stdout == after.stdout
+class TestCommandLine:
+    """The command, in this process: what ends before anything is served."""
+
+    @pytest.fixture(name="run")
+    def fixture_run(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+        """Calls the command in an environment without anything of AWS's or the gateway's."""
+        for name in {*os.environ, *clean_environment()}:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in clean_environment().items():
+            monkeypatch.setenv(name, value)
+
+        def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
+            return CliRunner().invoke(main, arguments, env=environ)
+
+        return run
+
+    def test_refused_settings(self, run: Callable[..., Result], tmp_path: Path) -> None:
+        """A refusal is one line that names the setting, on standard error, and status 2."""
+        for arguments, named in (
+            ((), "--data-dir"),
+            (("--data-dir", str(tmp_path), "--port", "x"), "--port"),
+            (("--data-dir", str(tmp_path), "--endpoint-url", "http://a"), "--endpoint-url"),
+            (("--endpoint-url", "http://127.0.0.1:1", "doctor"), "AWS_ACCESS_KEY_ID"),
+            (("doctor", "--data-dir", str(tmp_path), "--codec", "zip"), "--codec"),
+        ):
+            ended = run(*arguments)
+            assert (ended.exit_code, ended.stdout) == (2, "")
+            assert named in ended.stderr
+            assert len(ended.stderr.splitlines()) == 1
+
+    def test_doctor(self, run: Callable[..., Result], tmp_path: Path) -> None:
+        """It reports on the store that the options name, before or after its name, and serves nothing."""
+        before = run("--data-dir", str(tmp_path / "a"), "doctor")
+        after = run("doctor", "--data-dir", str(tmp_path / "a"))
+        neither = run("doctor")
+        both = run("--port", "1", "doctor", environ={"S4_DATA_DIR": str(tmp_path / "a")})
+
+        assert (before.exit_code, after.exit_code, neither.exit_code, both.exit_code) == (0, 0, 2, 0)
+        assert before.stdout == after.stdout == both.stdout
         assert "conditional PUT" in before.stdout
         assert not (tmp_path / "a" / PAIR_FILE).exists()
 
-    def test_help_and_version(self) -> None:
-        """Both are quick and load neither web server nor backend."""
-        for arguments in (("--help",), ("doctor", "--help"), ("--version",)):
-            ended = self.run(*arguments)
-            assert ended.returncode == 0
-            assert "s4-gateway" in ended.stdout or "--data-dir" in ended.stdout
+    def test_help_and_version(self, run: Callable[..., Result]) -> None:
+        """Every setting with an option is in the help of both commands, with its variable."""
+        texts = [run(*arguments).stdout for arguments in (("--help",), ("doctor", "--help"))]
+
+        assert [about.name for about in options() for text in texts if not about.secret and about.flag not in text] == []
+        assert [about.name for about in options() for text in texts if not about.secret and f"[{about.variable};" not in text] == []
+        assert run("--version").stdout == f"s4-gateway, version {__version__}\n"
