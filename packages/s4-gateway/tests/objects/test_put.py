@@ -4,6 +4,7 @@ import base64
 import hashlib
 
 import pytest
+from s4_codecs.policy import DEFAULT_FRAME_BYTES
 from s4_format import Manifest, decode_sidecar, read_trailer
 
 from s4_gateway.backend.abc import BackendError, Outcome, Pieces
@@ -16,7 +17,7 @@ from .helpers import BUCKET, MIB, items, noise, rig, text
     [
         pytest.param(b"", [], False, id="empty"),
         pytest.param(text(100), ["Frame"], False, id="one frame"),
-        pytest.param(text(3 * MIB), ["Frame"] * 3 + ["Padding"], True, id="several frames"),
+        pytest.param(text(2 * DEFAULT_FRAME_BYTES + 1), ["Frame"] * 3 + ["Padding"], True, id="several frames"),
     ],
 )
 async def test_stored_form(body: bytes, kinds: list[str], trailer: bool) -> None:

@@ -41,7 +41,6 @@ class ByteBudget:
             if turn.done() and not turn.cancelled():
                 self._release(size)
             else:
-                self._waiting.remove((size, turn))
                 self._wake()
             raise
 
@@ -50,8 +49,12 @@ class ByteBudget:
         self._wake()
 
     def _wake(self) -> None:
-        while self._waiting and self.used + self._waiting[0][0] <= self.limit:
-            size, turn = self._waiting.popleft()
+        """Serve from the front. A waiter that was cancelled lies there until its turn comes, and is passed over then."""
+        while self._waiting:
+            size, turn = self._waiting[0]
             if not turn.done():
+                if self.used + size > self.limit:
+                    return
                 self.used += size
                 turn.set_result(None)
+            self._waiting.popleft()
