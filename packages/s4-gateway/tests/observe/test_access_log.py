@@ -89,6 +89,15 @@ def test_lines_can_be_read_back(key: str, agent: str) -> None:
     assert (found.get("key", ""), found.get("user_agent", "")) == (key, agent)
 
 
+def test_notes_of_any_kind() -> None:
+    """Whatever a handler leaves in its notes, the line is a line."""
+    record = replace(RECORD, notes={"codec": ["cpu-zstd", HOSTILE], "stored_bytes": None, "unknown": HOSTILE})
+
+    assert parse_pretty(pretty(record, AT))["codec"] == str(["cpu-zstd", HOSTILE])
+    assert json.loads(as_json(record, AT))["codec"] == str(["cpu-zstd", HOSTILE])
+    assert "unknown" not in parse_pretty(pretty(record, AT))
+
+
 def test_long_texts_are_cut() -> None:
     """A user agent of the size of a head does not fill the disk; the longest key fits."""
     record = replace(RECORD, user_agent="x" * 100_000, key="k" * 1024)

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import BinaryIO, Literal
 
 from s4_gateway.observe.lines import LineWriter
@@ -48,7 +49,9 @@ def fields(record: Record) -> dict[str, object]:
         "user_agent": record.user_agent,
     }
     if record.notes:
-        found.update((name, record.notes.get(name)) for name in NOTES)
+        for name in NOTES:
+            note = record.notes.get(name)
+            found[name] = note if note is None or isinstance(note, str | int | float) else str(note)
     return {name: value[:MAX_TEXT] if isinstance(value, str) else value for name, value in found.items() if value is not None}
 
 
@@ -56,9 +59,14 @@ def pretty(record: Record, at: float) -> str:
     """The line as logfmt, newline included. `at` is in seconds since the epoch."""
     parts = [f"time={timestamp(at)}"]
     for name, value in fields(record).items():
-        shown = value if isinstance(value, str) else str(value)
-        parts.append(f"{name}={shown if _PLAIN.fullmatch(shown) else _quote(shown)}")
+        parts.append(f"{name}={_shown(value) if isinstance(value, str) else value}")
     return " ".join(parts) + "\n"
+
+
+@lru_cache(1024)
+def _shown(text: str) -> str:
+    """The text, quoted if it has to be. Most texts of a line (user agent, operation, bucket) are those of the line before."""
+    return text if _PLAIN.fullmatch(text) else _quote(text)
 
 
 def as_json(record: Record, at: float) -> str:

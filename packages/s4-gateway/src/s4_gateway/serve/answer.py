@@ -9,6 +9,7 @@ STATUS_LINES = {
     for status in range(100, 600)
 }
 CONTINUE = STATUS_LINES[100] + b"\r\n"
+FRAMING = {b"content-length": "length", b"connection": "connection", b"transfer-encoding": "coding"}
 BODILESS = frozenset({204, 304})
 
 
@@ -44,12 +45,14 @@ def render_head(
     told_close = False
     for name, value in headers:
         lines.append(b"%b: %b\r\n" % (name, value))
-        lowered = name.lower()
-        if lowered == b"content-length":
+        kind = FRAMING.get(name.lower())
+        if kind is None:
+            continue
+        if kind == "length":
             length = int(value)
-        elif lowered == b"connection":
+        elif kind == "connection":
             told_close = told_close or value.lower() == b"close"
-        elif lowered == b"transfer-encoding":
+        else:
             raise ValueError("the application must not choose a transfer coding")
     bodiless = method == "HEAD" or status in BODILESS
     chunked = length is None and not bodiless and http_version == "1.1"

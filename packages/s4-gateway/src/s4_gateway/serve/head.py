@@ -4,7 +4,6 @@ httptools parses. What two servers could read differently is refused before and 
 nothing can be smuggled past a proxy in front of the gateway.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httptools
@@ -15,7 +14,9 @@ END = b"\r\n\r\n"
 MAX_LENGTH_DIGITS = 18
 """Keeps Content-Length within 63 bits; the largest legal body is 5 GiB."""
 
-Headers = Sequence[tuple[bytes, bytes]]
+FRAMING = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
+"""The headers that this module acts on."""
+NO_VALUES: list[bytes] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +80,29 @@ def parse_head(data: bytes) -> Head:
 class _Parsed:
     """Takes httptools' callbacks."""
 
-    __slots__ = ("complete", "headers", "target")
+    __slots__ = ("_framing", "complete", "headers", "target")
 
     def __init__(self) -> None:
         self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
+        self._framing: dict[bytes, list[bytes]] = {}
         self.complete = False
 
     def on_url(self, url: bytes) -> None:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
+        name, value = name.lower(), value.rstrip(b" \t")
+        self.headers.append((name, value))
+        if name in FRAMING:
+            self._framing.setdefault(name, []).append(value)
 
     def on_headers_complete(self) -> None:
         self.complete = True
 
-    def values(self, wanted: bytes) -> list[bytes]:
-        return [value for name, value in self.headers if name == wanted]
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of one of the FRAMING headers."""
+        return self._framing.get(name, NO_VALUES)
 
 
 def _malformed(why: str) -> S3Error:
