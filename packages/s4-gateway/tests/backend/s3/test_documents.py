@@ -138,7 +138,7 @@ def test_uploads() -> None:
 
     assert xml.upload_page(document.encode()) == ([OpenUpload("a b", "1+1", 1_700_000_000)], ("a b", "1+1"))
     with pytest.raises(BackendError):
-        xml.upload_page(b"<R><IsTruncated>true</IsTruncated></R>")
+        xml.upload_page(b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated></ListMultipartUploadsResult>")
 
 
 @given(st.lists(st.tuples(XML_KEYS, st.none() | XML_KEYS), max_size=5))

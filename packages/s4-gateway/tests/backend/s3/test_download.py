@@ -174,6 +174,14 @@ async def test_body_that_ends_early_is_an_error(cut: int) -> None:
         assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("length", [5, 10, 15])
+async def test_chunked_body_is_counted(length: int) -> None:
+    """A body framed in chunks whose length differs from the Content-Length beside it is an error."""
+    headers = {**OBJECT_HEADERS, "content-length": str(length), "transfer-encoding": "chunked"}
+    with pytest.raises(BackendError):
+        await got(Reply(200, b"8\r\n12345678\r\n0\r\n\r\n", headers))
+
+
 async def test_body_that_stalls_is_an_error() -> None:
     """Silence in mid-body ends after the time set."""
     async with serving() as server, connected(server, read_timeout=0.2) as backend:

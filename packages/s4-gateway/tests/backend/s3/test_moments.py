@@ -46,10 +46,13 @@ def test_any_text_as_a_date(value: str) -> None:
 
 async def test_completed_upload_may_carry_the_time_of_its_beginning() -> None:
     """S3 dates an object of parts from the start of its upload; of uploads opened elsewhere that is not known."""
-    completed = b"<R><ETag>&quot;x-1&quot;</ETag></R>"
+    completed = b"<CompleteMultipartUploadResult><ETag>&quot;x-1&quot;</ETag></CompleteMultipartUploadResult>"
     async with serving() as server, connected(server) as backend:
         server.script(
-            Reply(body=b"<R><UploadId>id</UploadId></R>", headers={"date": "Tue, 14 Nov 2023 22:13:20 GMT"}),
+            Reply(
+                body=b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>",
+                headers={"date": "Tue, 14 Nov 2023 22:13:20 GMT"},
+            ),
             Reply(body=completed, headers={"date": "Wed, 15 Nov 2023 22:13:20 GMT"}),
             Reply(body=completed, headers={"date": "Wed, 15 Nov 2023 22:13:20 GMT"}),
         )

@@ -52,9 +52,12 @@ async def test_list_asks_for_one_page_of_encoded_names() -> None:
 async def test_all_pages_of_buckets_are_read() -> None:
     """A store may give its buckets in pages."""
     bucket = "<Bucket><Name>{}</Name><CreationDate>2023-11-14T22:13:20Z</CreationDate></Bucket>"
-    first = f"<R><Buckets>{bucket.format('a')}</Buckets><ContinuationToken>t</ContinuationToken></R>"
+    first = (
+        f"<ListAllMyBucketsResult><Buckets>{bucket.format('a')}</Buckets><ContinuationToken>t</ContinuationToken></ListAllMyBucketsResult>"
+    )
     async with serving() as server, connected(server) as backend:
-        server.script(Reply(body=first.encode()), Reply(body=f"<R><Buckets>{bucket.format('b')}</Buckets></R>".encode()))
+        last = f"<ListAllMyBucketsResult><Buckets>{bucket.format('b')}</Buckets></ListAllMyBucketsResult>"
+        server.script(Reply(body=first.encode()), Reply(body=last.encode()))
 
         assert [found.name for found in await backend.list_buckets()] == ["a", "b"]
         assert server.received[1].query == {"continuation-token": "t"}
@@ -62,7 +65,8 @@ async def test_all_pages_of_buckets_are_read() -> None:
 
 async def test_uploads_whose_listing_does_not_move_on() -> None:
     """A store that gives the same marker again does not keep us busy for ever."""
-    page = b"<R><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker></R>"
+    marker = b"<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
+    page = b"<ListMultipartUploadsResult>" + marker + b"</ListMultipartUploadsResult>"
     async with serving() as server, connected(server) as backend:
         server.script(Reply(body=page), Reply(body=page))
         with pytest.raises(BackendError, match="endless"):
@@ -144,15 +148,25 @@ async def test_batch_size_is_bounded(count: int) -> None:
 @pytest.mark.parametrize(
     ("versioning", "lock", "expected", "requests"),
     [
-        (Reply(body=b"<V/>"), None, (False, False), 2),
-        (Reply(body=b"<V><Status>Suspended</Status></V>"), error_reply("ObjectLockConfigurationNotFoundError", 404), (True, False), 3),
+        (Reply(body=b"<VersioningConfiguration/>"), None, (False, False), 2),
         (
-            Reply(body=b"<V><Status>Enabled</Status></V>"),
-            Reply(body=b"<L><ObjectLockEnabled>Enabled</ObjectLockEnabled></L>"),
+            Reply(body=b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"),
+            error_reply("ObjectLockConfigurationNotFoundError", 404),
+            (True, False),
+            3,
+        ),
+        (
+            Reply(body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+            Reply(body=b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"),
             (True, True),
             3,
         ),
-        (Reply(body=b"<V><Status>Enabled</Status></V>"), error_reply("NotImplemented", 501), (True, False), 3),
+        (
+            Reply(body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+            error_reply("NotImplemented", 501),
+            (True, False),
+            3,
+        ),
         (error_reply("NotImplemented", 501), None, (False, False), 2),
         (error_reply("MethodNotAllowed", 405), None, (False, False), 2),
     ],
@@ -168,7 +182,11 @@ async def test_bucket_state(versioning: Reply, lock: Reply | None, expected: tup
 
 
 @pytest.mark.parametrize(
-    "replies", [[error_reply("AccessDenied", 403)], [Reply(body=b"<V><Status>Enabled</Status></V>"), error_reply("AccessDenied", 403)]]
+    "replies",
+    [
+        [error_reply("AccessDenied", 403)],
+        [Reply(body=b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"), error_reply("AccessDenied", 403)],
+    ],
 )
 async def test_state_that_may_not_be_seen_is_not_absent(replies: list[Reply]) -> None:
     """A failure to ask is raised: taking it for "no versions" would put records where they cannot be deleted."""
@@ -178,6 +196,20 @@ async def test_state_that_may_not_be_seen_is_not_absent(replies: list[Reply]) ->
             await backend.head_bucket("bucket")
 
         assert caught.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize("page", [b"<html/>", b"<Error><Code>InternalError</Code></Error>", b"<ListBucketsResult/>"])
+async def test_other_document_is_not_an_empty_answer(page: bytes) -> None:
+    """The welcome page of a proxy is neither an empty bucket nor a bucket without versions."""
+    async with serving() as server, connected(server) as backend:
+        calls = [backend.list_objects, backend.list_multipart, backend.head_bucket]
+        for call in calls:
+            server.script(*[Reply()] * (call == backend.head_bucket), Reply(body=page))
+            with pytest.raises(BackendError, match="unusable"):
+                await call("bucket")
+        server.script(Reply(body=page))
+        with pytest.raises(BackendError, match="unusable"):
+            await backend.list_buckets()
 
 
 @pytest.mark.parametrize(("number", "code"), [(0, "InvalidArgument"), (10_001, "InvalidArgument")])
@@ -191,7 +223,13 @@ async def test_part_numbers_are_bounded(number: int, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(body=b"<R/>"), Reply(body=b"<R><UploadId/></R>"), Reply(body=b"rubbish"), Reply(body=b"<UploadId>x</UploadId>")]
+    "reply",
+    [
+        Reply(body=b"<InitiateMultipartUploadResult/>"),
+        Reply(body=b"<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>"),
+        Reply(body=b"rubbish"),
+        Reply(body=b"<html><UploadId>x</UploadId></html>"),
+    ],
 )
 async def test_upload_without_an_id(reply: Reply) -> None:
     """An upload may be open that nobody can name."""

@@ -69,15 +69,6 @@ async def test_passing_trouble_is_not_seen(server: Server, trouble: Reply) -> No
         assert backend.requests == {"put_object": 3}
 
 
-async def test_every_attempt_is_signed_for_itself(server: Server) -> None:
-    """A repeated request has its own date; the server checks each signature."""
-    async with connected(server, backoff=1.5, backoff_limit=1.5) as backend:
-        server.script(DROP, DROP, WRITTEN)
-        await put(backend)
-
-        assert len(server.received) == 3
-
-
 @pytest.mark.parametrize(
     ("code", "status"),
     [
@@ -102,6 +93,13 @@ async def test_refusal_of_a_write_after_a_lost_attempt_leaves_the_outcome_open(s
     error = await failure(server, put, lost, error_reply("PreconditionFailed", 412))
 
     assert (error.code, error.status, error.outcome, error.retried) == ("PreconditionFailed", 412, Outcome.UNKNOWN, True)
+
+
+async def test_a_lost_attempt_is_not_forgotten(server: Server) -> None:
+    """A definite answer in between does not take back that the first attempt was lost."""
+    error = await failure(server, put, DROP, Reply(429), error_reply("PreconditionFailed", 412))
+
+    assert (error.outcome, error.retried) == (Outcome.UNKNOWN, True)
 
 
 async def test_complete_answered_by_no_such_upload_after_a_lost_attempt(server: Server) -> None:

@@ -34,7 +34,7 @@ async def delete_batch(http: Requester, path: str, targets: Sequence[Target]) ->
         # S3 demands a digest here, and Content-MD5 is the one that every store knows.
         guard=Guard.MD5,
     )
-    root = (await http.call(request)).document()
+    root = (await http.call(request)).document("DeleteResult")
     told = dict(_outcome(node) for name in ("Deleted", "Error") for node in root.all(name))
     return {target: told.get(target) or _untold(target) for target in unique}
 

@@ -160,7 +160,7 @@ class S3Backend:
             if error.code in _ABSENT_FEATURE:
                 return False
             raise
-        return answer.document().text("Status") in ("Enabled", "Suspended")
+        return answer.document("VersioningConfiguration").text("Status") in ("Enabled", "Suspended")
 
     async def _is_locked(self, path: str) -> bool:
         try:
@@ -169,7 +169,7 @@ class S3Backend:
             if error.code in _ABSENT_FEATURE or error.code == "ObjectLockConfigurationNotFoundError":
                 return False
             raise
-        return answer.document().text("ObjectLockEnabled") == "Enabled"
+        return answer.document("ObjectLockConfiguration").text("ObjectLockEnabled") == "Enabled"
 
     # Objects
 
@@ -276,7 +276,7 @@ class S3Backend:
         wire["x-amz-metadata-directive"] = "REPLACE"
         _add_condition(wire, condition, granted=bool(self._report.conditional_copy.value))
         answer = await self._http.call(Request("copy_object", "PUT", object_path(bucket, key), headers=wire, commits=True, has_key=True))
-        return _written(answer, answer.document().text("ETag"))
+        return _written(answer, answer.document("CopyObjectResult").text("ETag"))
 
     async def list_objects(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None, limit: int = 1000
@@ -303,7 +303,7 @@ class S3Backend:
         answer = await self._http.call(
             Request("create_multipart", "POST", object_path(bucket, key), "uploads=", headers=wire, has_key=True)
         )
-        upload_id = answer.document().text("UploadId")
+        upload_id = answer.document("InitiateMultipartUploadResult").text("UploadId")
         if not upload_id:
             raise unusable("no UploadId")
         self._starts.opened(upload_id, interval(answer.headers.get("date", ""), answer.seconds)[0])
@@ -333,7 +333,7 @@ class S3Backend:
             has_key=True,
         )
         answer = await self._http.call(request)
-        written = _written(answer, answer.document().text("ETag"))
+        written = _written(answer, answer.document("CompleteMultipartUploadResult").text("ETag"))
         earliest = self._starts.earliest(upload_id)
         self._starts.ended(upload_id)
         return Written(written.etag, min(earliest, written.earliest), written.latest, written.version_id)

@@ -111,11 +111,7 @@ class _Body:
         if self._released:
             return
         self._released = True
-        response = self._opened.response
-        if response.content.at_eof():
-            response.release()
-        else:
-            response.close()
+        self._opened.response.release()
         self._opened.done(self._received)
 
 

@@ -47,9 +47,13 @@ class Answer:
     body: bytes
     seconds: float
 
-    def document(self) -> Node:
-        """The body as XML."""
-        return parse(self.body)
+    def document(self, root: str) -> Node:
+        """The body as XML whose root has this local name.
+
+        Raises:
+            BackendError: it is something else.
+        """
+        return parse(self.body, root)
 
 
 @dataclass(frozen=True, slots=True)

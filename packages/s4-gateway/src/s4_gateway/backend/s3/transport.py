@@ -105,10 +105,8 @@ async def read_document(response: aiohttp.ClientResponse) -> bytes:
     except (aiohttp.ClientError, OSError) as error:
         raise unanswered_by(error) from error
     finally:
-        if response.content.at_eof():
-            response.release()
-        else:
-            response.close()
+        # Closes the connection where bytes are still to come.
+        response.release()
     return b"".join(chunks)
 
 

@@ -53,11 +53,15 @@ class Node:
         return None if found is None else Node(found)
 
 
-def parse(body: bytes) -> Node:
+def parse(body: bytes, root: str | None = None) -> Node:
     """The root of a document; white space before the XML declaration is skipped.
 
+    Args:
+        body: the document.
+        root: the local name that the root must have; None = any. Another document, read as this one, would look like an empty one.
+
     Raises:
-        BackendError: not well formed, or a DTD in it.
+        BackendError: not well formed, a DTD in it, or another root.
     """
     # The encoding is fixed and NUL refused, so that no other encoding can hide a DTD from this look at the bytes.
     if b"<!DOCTYPE" in body or b"\0" in body:
@@ -65,9 +69,12 @@ def parse(body: bytes) -> Node:
     parser = ElementTree.XMLParser(encoding="utf-8")  # noqa: S314 - without a DTD there are no entities to expand
     try:
         parser.feed(body.lstrip(b" \t\r\n"))
-        return Node(parser.close())
+        found = Node(parser.close())
     except (ElementTree.ParseError, ValueError) as error:
         raise unusable(f"malformed XML ({error})") from error
+    if root is not None and found.name != root:
+        raise unusable(f"{found.name} in place of {root}")
+    return found
 
 
 def error_fields(body: bytes) -> tuple[str | None, str | None]:
@@ -154,7 +161,7 @@ def list_page(body: bytes) -> ListPage:
     Raises:
         BackendError: something is missing, or the page is cut and tells no way on.
     """
-    root = parse(body)
+    root = parse(body, "ListBucketResult")
     decode = _percent_decoded if root.text("EncodingType") == "url" else _plain
     try:
         entries = [
@@ -175,7 +182,7 @@ def list_page(body: bytes) -> ListPage:
 
 def bucket_page(body: bytes) -> tuple[Sequence[Bucket], str | None]:
     """(buckets, continuation token) of ListBuckets."""
-    root = parse(body)
+    root = parse(body, "ListAllMyBucketsResult")
     holder = root.child("Buckets")
     buckets = (
         [] if holder is None else [Bucket(_required(item, "Name"), timestamp(item.text("CreationDate"))) for item in holder.all("Bucket")]
@@ -185,7 +192,7 @@ def bucket_page(body: bytes) -> tuple[Sequence[Bucket], str | None]:
 
 def upload_page(body: bytes) -> tuple[Sequence[OpenUpload], tuple[str, str] | None]:
     """(uploads, (key marker, upload id marker) of the next page or None) of ListMultipartUploads."""
-    root = parse(body)
+    root = parse(body, "ListMultipartUploadsResult")
     decode = _percent_decoded if root.text("EncodingType") == "url" else _plain
     uploads = [
         OpenUpload(decode(_required(item, "Key")), _required(item, "UploadId"), timestamp(item.text("Initiated")))
