@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import ssl
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -123,9 +124,9 @@ class Server:
         """Scripted answers that nobody asked for."""
         return len(self._script)
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20, ssl=tls)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
         assert self._server is not None
@@ -220,10 +221,10 @@ def check(request: Received) -> Reply | None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler | None = None) -> AsyncIterator[Server]:
+async def serving(handler: Handler | None = None, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A started server."""
     server = Server(handler)
-    await server.start()
+    await server.start(tls)
     try:
         yield server
     finally:

@@ -98,6 +98,7 @@ class _Body:
             raise unanswered_by(error).final(lost=False, reads=True) from error
         finally:
             self.drop()
+        # aiohttp raises where a body is shorter than its Content-Length; that nothing short ever looks whole must not hang on that alone.
         if self._received != expected:
             message = f"the storage backend sent {self._received} of {expected} bytes"
             raise BackendError("ServiceUnavailable", 503, message, outcome=Outcome.UNKNOWN)
