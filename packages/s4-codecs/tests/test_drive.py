@@ -142,6 +142,19 @@ def test_asyncio_keeps_the_order(pool: CountingPool, step: int, in_flight: int, 
     run_clean(main)
 
 
+@pytest.mark.parametrize(("level", "pooled"), [(1, 0), (4, 0), (9, 1), (19, 1)])
+def test_slow_levels_stay_off_the_loop(pool: CountingPool, level: int, pooled: int) -> None:
+    """A small frame at a slow level would hold up the event loop, and goes to the pool."""
+
+    async def main() -> None:
+        slow = ObjectEncoder(EncodeOptions(zstd_level=level), size=10_000)
+        async for _ in encode_async(slow, arriving([DATA[:10_000]]), pool=pool):
+            pass
+        assert len(pool.submitted) == pooled
+
+    run_clean(main)
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 300_000), st.integers(1, 100_000), st.integers(1, 5))
 def test_any_size_any_step(size: int, step: int, in_flight: int) -> None:

@@ -18,7 +18,7 @@ from s4_codecs.payload import DecodeStream, PayloadDecoder
 
 DEFAULT_IN_FLIGHT = 4
 INLINE_BELOW_BYTES = 32 * 1024
-"""Smaller frames are done on the calling thread: handing them to another costs more than the work."""
+"""Smaller frames are done on the calling thread: handing them to another costs more than the work. Slower codecs have a smaller bound."""
 
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -26,7 +26,7 @@ _R_co = TypeVar("_R_co", covariant=True)
 
 class _Task(Protocol[_R_co]):
     @property
-    def size(self) -> int: ...
+    def weight(self) -> int: ...
 
     def run(self) -> _R_co: ...
 
@@ -82,7 +82,7 @@ def encode_async(
 
     Args:
         pool: a thread pool, which several encoders may share; it is not shut down.
-        inline_below: frames with less plaintext are encoded on the event loop's thread.
+        inline_below: frames with less plaintext are encoded on the event loop's thread (less still at slow levels, in proportion).
     """
     return _run_async(_encoding(encoder), chunks, pool=pool, in_flight=in_flight, inline_below=inline_below)
 
@@ -191,7 +191,7 @@ class _Done(Generic[_R]):
 
 
 def _start(task: _Task[_R], pool: Executor | None, inline_below: int | None) -> Future[_R] | _Done[_R]:
-    if pool is None or (inline_below is not None and task.size < inline_below):
+    if pool is None or (inline_below is not None and task.weight < inline_below):
         return _Done(task.run())
     return pool.submit(task.run)
 
