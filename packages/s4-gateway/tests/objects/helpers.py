@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from s4_codecs import EncodeOptions
 from s4_format import iter_items, read_trailer
@@ -91,11 +92,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(backend: MemoryBackend | None = None, **options: object) -> AsyncIterator[Rig]:
+async def rig(backend: MemoryBackend | None = None, *, state_dir: Path | None = None, **options: object) -> AsyncIterator[Rig]:
     """A started gateway with one bucket. Options are fields of StoreOptions."""
     backend = backend or MemoryBackend()
     chosen = replace(StoreOptions(encode=EncodeOptions()), **options)  # type: ignore[arg-type]
-    async with make_gateway(backend, options=chosen) as client:
+    async with make_gateway(backend, options=chosen, state_dir=state_dir) as client:
         if not await backend.list_buckets():
             await backend.create_bucket(BUCKET)
         backend.requests.clear()

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Awaitable
 
-from s4_format import Manifest
+from s4_format import FormatError, Manifest
 
 from s4_gateway.backend.abc import Backend, BackendError, Outcome, StoredObject, Written
 from s4_gateway.errors import S3Error
@@ -20,10 +20,12 @@ def new_token() -> str:
 async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awaitable[Written]) -> Written:
     """Await a write that stamps `token`; resolve an unknown outcome by reading the key.
 
+    Run it under `Core.to_the_end`: a write that is cut off has no outcome.
+
     Raises:
         BackendError: the write did not happen (outcome REFUSED), as the store said it.
-        S3Error: ServiceUnavailable where the outcome stays unknown, also for a 412 that followed a lost attempt: that attempt may have
-            held and been overwritten, and the client's retry gets the definite answer.
+        S3Error: ServiceUnavailable, or SlowDown, where the outcome stays unknown, also for a 412 that followed a lost attempt: that attempt
+            may have held and been overwritten, and the client's retry gets the definite answer.
     """
     try:
         return await write
@@ -34,7 +36,7 @@ async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awa
         if found is not None:
             return Written(found.etag, found.modified, found.modified, found.version_id)
         if error.code == "SlowDown":
-            raise
+            raise S3Error("SlowDown") from error
         raise S3Error("ServiceUnavailable", "The storage backend's answer was lost and the write is not there; try again.") from error
 
 
@@ -50,4 +52,8 @@ async def find_own(backend: Backend, bucket: str, key: str, token: str) -> Store
         if error.status == 404:
             return None
         raise S3Error("ServiceUnavailable", "The outcome of the write is unknown; try again.") from error
-    return found if Manifest.from_metadata(found.metadata).write_token == token else None
+    try:
+        return found if Manifest.from_metadata(found.metadata).write_token == token else None
+    except FormatError:
+        # Nothing of ours has metadata that cannot be read.
+        return None

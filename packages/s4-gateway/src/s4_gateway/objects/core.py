@@ -5,13 +5,15 @@ import logging
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from s4_gateway.backend.abc import Backend
 from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,18 @@ class Core:
         task = asyncio.get_running_loop().create_task(work)
         self.keep(task)
         return task
+
+    async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work that must not stop half-way. A caller that is cancelled meanwhile stays until the work has ended, and is cancelled
+        then; one that is cancelled again leaves, and the work goes on.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        self.keep(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,))
+            raise
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Let a task outlive the request that started it; its own waiter, if there still is one, sees its error."""

@@ -169,8 +169,12 @@ class _Write:
             metadata={**request.metadata, **own},
             condition=self._condition,
         )
-        written = await commit(self._core.backend, request.bucket, request.key, self._token, write)
-        return await self._committed(written, digested, stored)
+
+        async def done() -> PutResult:
+            written = await commit(self._core.backend, request.bucket, request.key, self._token, write)
+            return await self._committed(written, digested, stored)
+
+        return await self._core.to_the_end(done())
 
     async def _stream(self, pieces: list[Buffer], rest: AsyncIterator[Buffer]) -> PutResult:
         """The streamed way: parts go out as they fill, Complete only after everything held."""
@@ -188,8 +192,13 @@ class _Write:
                 await upload.add(piece)
             digested = self._intake.verify()
             await upload.add(self._trailer(digested, offset=upload.size))
-            written = await upload.complete(self._token, condition=self._condition)
-        return await self._committed(written, digested, upload.size)
+            await upload.finish()
+
+            async def done() -> PutResult:
+                written = await upload.commit(self._token, condition=self._condition)
+                return await self._committed(written, digested, upload.size)
+
+            return await self._core.to_the_end(done())
 
     def _trailer(self, digested: Digested, *, offset: int) -> bytes:
         attributes = TrailerAttributes(

@@ -60,32 +60,35 @@ class ObjectStore:
         """Open local state, then abort what an earlier process left open on the backend."""
         await self.core.cache.start()
         await self.core.journal.start()
-        for upload in await self.core.journal.left_open():
-            await self._abort_left_open(upload)
+        await self.end_left_open()
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
-    async def _sweep(self) -> None:
-        """Clear away what ended uploads left behind, now and then, in all buckets; one that cannot be swept is tried again next time."""
-        while True:
-            await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))
-            try:
-                for bucket in await self.core.backend.list_buckets():
-                    await self.uploads.roster.sweep(bucket.name)
-            except (BackendError, GatewayError) as error:
-                _log.warning("the sweep ended early: %s", error)
+    async def end_left_open(self) -> None:
+        """Abort the backend uploads that nobody works on any more, unless a record names them."""
+        for upload in await self.core.journal.left_open():
+            await self._abort_left_open(upload)
 
     async def _abort_left_open(self, upload: OpenedUpload) -> None:
-        """Abort one upload, unless a record names it; what cannot be judged now stays in the journal."""
+        """What cannot be judged now stays in the journal."""
         try:
-            if upload.record and await self.uploads.is_published(upload):
-                await self.core.journal.ended(upload)
-                return
-            await self.core.backend.abort_multipart(upload.bucket, upload.key, upload.upload_id)
-        except BackendError as error:
-            if error.status != 404:
+            if not upload.record or not await self.uploads.is_published(upload):
+                await self.core.backend.abort_multipart(upload.bucket, upload.key, upload.upload_id)
+        except (BackendError, GatewayError) as error:
+            if not isinstance(error, BackendError) or error.status != 404:
                 _log.warning("upload %r of %r could not be aborted yet: %s", upload.upload_id, upload.key, error)
                 return
         await self.core.journal.ended(upload)
+
+    async def _sweep(self) -> None:
+        """Clear away what ended uploads left behind, now and then; what cannot be swept is tried again next time."""
+        while True:
+            await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))
+            try:
+                await self.end_left_open()
+                for bucket in await self.core.backend.list_buckets():
+                    await self.uploads.roster.sweep(bucket.name)
+            except Exception:  # noqa: BLE001 - whatever stops one sweep must not stop the next
+                _log.exception("the sweep ended early")
 
     async def close(self) -> None:
         """Finish clean-up, write the cache, stop the threads. The backend is closed by who opened it."""

@@ -1,8 +1,8 @@
 """Backend multipart uploads fed by one stream of stored bytes: equal parts, one ahead, aborted unless they complete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from s4_gateway.backend.abc import BackendError, Buffer, Condition, Pieces, Written
 from s4_gateway.errors import S3Error
@@ -55,8 +55,10 @@ class PartCutter:
         """Stop what is on its way and wait until it is gone."""
         if self._sending is not None:
             self._sending.cancel()
-            with suppress(BackendError, asyncio.CancelledError):
-                await self._sending
+            await asyncio.wait((self._sending,))
+            if not self._sending.cancelled():
+                # Whatever it ended with, nobody wants to know any more.
+                self._sending.exception()
 
     async def _send(self) -> None:
         await self._collect()
@@ -79,9 +81,10 @@ class StreamUpload:
         self._core = core
         self._bucket = bucket
         self._key = key
-        self._upload_id = ""
+        self._opened: OpenedUpload | None = None
+        """While nobody but this PUT can end the upload, and it is sure that it has not ended."""
         self._cutter = PartCutter(core, bucket, key, "")
-        self._outcome_unknown = False
+        self._parts: Sequence[tuple[int, str]] = ()
 
     @property
     def size(self) -> int:
@@ -90,42 +93,56 @@ class StreamUpload:
 
     @asynccontextmanager
     async def opened(self, *, headers: Mapping[str, str], metadata: Mapping[str, str]) -> AsyncIterator[None]:
-        """Open the upload; leaving without `complete` aborts it, also after a disconnect, but never after an unknown outcome."""
-        self._upload_id = await self._core.backend.create_multipart(self._bucket, self._key, headers=headers, metadata=metadata)
-        self._cutter = PartCutter(self._core, self._bucket, self._key, self._upload_id)
-        record = OpenedUpload(self._bucket, self._key, self._upload_id)
+        """Open the upload; leaving without `commit` aborts it, also after a disconnect, but never after an unknown outcome."""
         try:
-            await self._core.journal.opened(record)
+            await self._core.to_the_end(self._open(headers, metadata))
             yield
         except BaseException:
-            if not self._outcome_unknown:
-                await asyncio.shield(self._core.later(self._abort(record)))
+            if self._opened is not None:
+                await asyncio.shield(self._core.later(self._abort(self._opened)))
             raise
-        await self._core.journal.ended(record)
+
+    async def _open(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:
+        upload_id = await self._core.backend.create_multipart(self._bucket, self._key, headers=headers, metadata=metadata)
+        self._opened = OpenedUpload(self._bucket, self._key, upload_id)
+        self._cutter = PartCutter(self._core, self._bucket, self._key, upload_id)
+        await self._core.journal.opened(self._opened)
 
     async def add(self, piece: Buffer) -> None:
         """Append stored bytes."""
         await self._cutter.add(piece)
 
-    async def complete(self, token: str, *, condition: Condition | None) -> Written:
-        """Send the rest and commit.
+    async def finish(self) -> None:
+        """Send the rest."""
+        self._parts = await self._cutter.finish()
+
+    async def commit(self, token: str, *, condition: Condition | None) -> Written:
+        """Make the object of what was sent. Run it under `Core.to_the_end`.
 
         Raises:
             S3Error, BackendError: as `commit.commit`.
         """
-        parts = await self._cutter.finish()
-        write = self._core.backend.complete_multipart(self._bucket, self._key, self._upload_id, parts, condition=condition)
-        self._outcome_unknown = True
+        upload, self._opened = self._opened, None
+        assert upload is not None
+        write = self._core.backend.complete_multipart(self._bucket, self._key, upload.upload_id, self._parts, condition=condition)
         try:
-            return await commit(self._core.backend, self._bucket, self._key, token, write)
+            written = await commit(self._core.backend, self._bucket, self._key, token, write)
         except BackendError:
             # A definite refusal: the upload is still open and nobody will complete it.
-            self._outcome_unknown = False
+            self._opened = upload
             raise
+        except BaseException:
+            await self._core.journal.abandoned(upload)
+            raise
+        await self._core.journal.ended(upload)
+        return written
 
-    async def _abort(self, record: OpenedUpload) -> None:
+    async def _abort(self, upload: OpenedUpload) -> None:
         await self._cutter.cancel()
-        with suppress(BackendError):
-            # A failed abort stays in the journal and is repeated at the next start.
-            await self._core.backend.abort_multipart(self._bucket, self._key, self._upload_id)
-            await self._core.journal.ended(record)
+        try:
+            await self._core.backend.abort_multipart(upload.bucket, upload.key, upload.upload_id)
+        except BackendError as error:
+            if error.status != 404:
+                await self._core.journal.abandoned(upload)
+                return
+        await self._core.journal.ended(upload)
