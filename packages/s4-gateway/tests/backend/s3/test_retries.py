@@ -148,11 +148,15 @@ async def test_too_many_requests(server: Server) -> None:
     assert (error.code, error.status, error.outcome, error.retried) == ("SlowDown", 503, Outcome.REFUSED, False)
 
 
-async def test_request_timeout_of_the_store_is_repeated(server: Server) -> None:
-    """S3 answers 400 RequestTimeout when a body came too slowly; the next attempt may do."""
+@pytest.mark.parametrize("code", ["RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"])
+async def test_transfer_that_went_wrong_is_repeated(server: Server, code: str) -> None:
+    """What the store refuses because it came too slowly or damaged may come well the next time; until then nothing was done."""
     async with connected(server) as backend:
-        server.script(error_reply("RequestTimeout", 400), WRITTEN)
+        server.script(error_reply(code, 400), WRITTEN)
         await put(backend)
+
+    error = await failure(server, put, *[error_reply(code, 400)] * 3)
+    assert (error.code, error.status, error.outcome, error.retried) == (code, 400, Outcome.REFUSED, False)
 
 
 async def test_nobody_listens() -> None:

@@ -312,7 +312,7 @@ class S3Backend:
     async def upload_part(self, bucket: str, key: str, upload_id: str, number: int, payload: Payload) -> str:
         check_part_number(number)
         query = raw_query([("partNumber", str(number)), ("uploadId", upload_id)])
-        request = Request("upload_part", "PUT", object_path(bucket, key), query, payload=payload, guard=Guard.MD5, has_key=True)
+        request = Request("upload_part", "PUT", object_path(bucket, key), query, payload=payload, guard=Guard.END_TO_END, has_key=True)
         answer = await self._http.call(request)
         return _etag(answer.headers.get("etag"))
 

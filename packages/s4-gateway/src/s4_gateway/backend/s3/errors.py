@@ -14,7 +14,9 @@ from s4_gateway.errors import ERRORS
 TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
 """Answers after which the same request may succeed."""
 
-_TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown"})
+_TRANSIENT_CODES = frozenset({"BadDigest", "IncompleteBody", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch"})
+"""Refusals of a transfer: too slow, too many, or damaged on the way."""
+
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _CODE_OF_STATUS: Mapping[int, str] = {

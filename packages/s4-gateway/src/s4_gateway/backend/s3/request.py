@@ -9,12 +9,17 @@ from s4_gateway.backend.abc import Payload
 
 
 class Guard(Enum):
-    """What protects a body on its way, so that the store refuses bytes that changed."""
+    """What protects a body on its way, so that the store refuses bytes that changed.
+
+    Over plain HTTP every body's SHA-256 is in the signature; that costs less than half of an MD5.
+    """
 
     TRANSPORT = "transport"
-    """TLS's own check; over plain HTTP the SHA-256 in the signature, which is cheaper than MD5."""
-    MD5 = "md5"
-    """Content-MD5, which is signed."""
+    """Over TLS: TLS itself."""
+    END_TO_END = "end-to-end"
+    """Over TLS: Content-MD5 too, which also holds where TLS ends in front of the store."""
+    DEMANDED = "demanded"
+    """Content-MD5 always, because S3 demands it for this operation."""
 
 
 class Request(NamedTuple):

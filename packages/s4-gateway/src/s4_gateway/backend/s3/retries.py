@@ -95,6 +95,7 @@ class Requester:
         self._options = options
         self._credentials = credentials
         self._observe = observe
+        self._secure = options.secure
         _, self._host = split_endpoint(options.endpoint_url)
         self._transport: Transport | None = None
         self._keys: KeyPair | None = None
@@ -211,10 +212,9 @@ class Requester:
         payload = request.payload
         if payload is None or payload.size == 0:
             return headers, EMPTY_SHA256
-        if request.guard is Guard.MD5:
+        if request.guard is Guard.DEMANDED or (self._secure and request.guard is Guard.END_TO_END):
             headers["content-md5"] = b64encode(await _digest(payload, "md5")).decode()
-            return headers, UNSIGNED_PAYLOAD
-        if self._options.secure:
+        if self._secure:
             return headers, UNSIGNED_PAYLOAD
         return headers, (await _digest(payload, "sha256")).hex()
 
