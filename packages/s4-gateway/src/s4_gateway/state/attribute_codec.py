@@ -4,12 +4,14 @@ import json
 import struct
 import sys
 from array import array
+from zlib import crc32
 
 from s4_format import FrameColumns, FrameTable, Part
 
 from s4_gateway.objects.attributes import Attributes, Layout
 
-_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<II")
+"""CRC32 of what follows, bytes of the JSON head. The file is written without syncs: a power failure may tear a row."""
 
 
 def pack_attributes(attributes: Attributes) -> bytes:
@@ -29,14 +31,24 @@ def pack_attributes(attributes: Attributes) -> bytes:
         "index_absent": attributes.index_absent,
     }
     text = json.dumps(head, separators=(",", ":")).encode()
-    columns = b"" if frames is None else _pack_frames(frames)
-    return _LENGTH.pack(len(text)) + text + columns
+    body = text if frames is None else text + _pack_frames(frames)
+    return _HEAD.pack(crc32(body), len(text)) + body
 
 
 def unpack_attributes(packed: bytes) -> Attributes:
-    """The inverse; ValueError or KeyError where the bytes are not this version's."""
-    (length,) = _LENGTH.unpack_from(packed)
-    head = json.loads(packed[4 : 4 + length])
+    """The inverse; ValueError where the bytes are not this version's, or damaged."""
+    try:
+        return _unpack(packed)
+    except (struct.error, KeyError, TypeError) as error:
+        raise ValueError("no packed attributes") from error
+
+
+def _unpack(packed: bytes) -> Attributes:
+    crc, length = _HEAD.unpack_from(packed)
+    body = memoryview(packed)[_HEAD.size :]
+    if crc32(body) != crc:
+        raise ValueError("damaged attributes")
+    head = json.loads(bytes(body[:length]))
     parts = head["parts"]
     return Attributes(
         layout=Layout(head["layout"]),
@@ -46,20 +58,16 @@ def unpack_attributes(packed: bytes) -> Attributes:
         checksum_type=head["type"],
         part_algorithm=head["part_algorithm"],
         parts=None if parts is None else tuple(Part(n, size, bytes.fromhex(digest) if digest else None) for n, size, digest in parts),
-        frames=None if head["frames"] is None else _unpack_frames(packed[4 + length :], head["frames"]),
+        frames=None if head["frames"] is None else _unpack_frames(body[length:], head["frames"]),
         index_absent=head["index_absent"],
     )
-
-
-def _pack_part(part: Part) -> list[int | str | None]:
-    return [part.number, part.original_size, part.checksum.hex() if part.checksum else None]
 
 
 def _pack_frames(frames: FrameTable) -> bytes:
     return b"".join(_swapped(column).tobytes() for column in frames.columns.all())
 
 
-def _unpack_frames(data: bytes, count: int) -> FrameTable:
+def _unpack_frames(data: memoryview, count: int) -> FrameTable:
     columns = []
     for number in range(4):
         column = array("Q")

@@ -6,13 +6,15 @@ with it. It holds attributes only, never headers, tags, lock or metadata. Losing
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from s4_gateway.backend.abc import ListEntry, StoredObject
 from s4_gateway.objects.attributes import Attributes
@@ -25,13 +27,20 @@ CREATE TABLE IF NOT EXISTS attributes (
     PRIMARY KEY (bucket, key)
 ) WITHOUT ROWID
 """
+_ONE = "SELECT etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key = ?"
 _SELECT = "SELECT key, etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key IN ({marks})"
-_TRIM = "DELETE FROM attributes WHERE latest <= (SELECT latest FROM attributes ORDER BY random() LIMIT 1)"
-VERSION = 1
+_PUT = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DROP = "DELETE FROM attributes WHERE bucket = ? AND key = ?"
+_TRIM = "DELETE FROM attributes WHERE random() & 3 = 0"
+VERSION = 2
 MAX_PACKED_BYTES = 1 << 20
 """Larger entries (indexes of above about 30,000 frames) stay in memory only: reading them from SQLite costs more than the trailer."""
 FLUSH_AT = 256
 FLUSH_SECONDS = 0.5
+PATIENCE_SECONDS = 5.0
+"""How long a write waits for another process."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +67,18 @@ class Entry:
 
 
 class AttributeCache:
-    """Newest entry per (bucket, key), in memory and behind it in one SQLite file, whose work runs in a thread of its own."""
+    """Newest entry per (bucket, key), in memory and behind it in one SQLite file, whose work runs in a thread of its own.
 
-    def __init__(self, path: Path | None = None, *, memory_bytes: int = 32 << 20, disk_rows: int = 2_000_000) -> None:
+    Nothing that happens to the file fails a request: what cannot be read is not known, what cannot be written is forgotten.
+    """
+
+    def __init__(self, path: Path | None = None, *, memory_bytes: int = 32 << 20, disk_bytes: int = 1 << 30) -> None:
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._weight = 0
         self._memory_bytes = memory_bytes
-        self._disk_rows = disk_rows
+        self._disk_bytes = disk_bytes
         self._dirty: dict[tuple[str, str], Entry | None] = {}
+        self._writing: dict[tuple[str, str], Entry | None] = {}
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="s4-cache") if path else None
         self._database: sqlite3.Connection | None = None
@@ -74,7 +87,9 @@ class AttributeCache:
         self._flusher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the file; one that is damaged or of another version is made anew, since all of it can be rebuilt."""
+        """Open the file; one that is damaged or of another version is made anew, since all of it can be rebuilt. One that cannot be used
+        is done without.
+        """
         if self._thread is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
 
@@ -94,16 +109,17 @@ class AttributeCache:
         if entry is not None:
             self._entries.move_to_end((bucket, key))
             return entry
-        if self._reader is None or (bucket, key) in self._dirty:
+        reader = self._reader
+        if reader is None or self._outdated(bucket, key):
             return None
-        with self._lock:
-            row = self._reader.execute(
-                "SELECT etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key = ?", (bucket, key)
-            ).fetchone()
-        if row is None:
+        try:
+            with self._lock:
+                row = reader.execute(_ONE, (bucket, key)).fetchone()
+            if row is None:
+                return None
+            entry = _entry(row)
+        except (sqlite3.Error, ValueError):
             return None
-        etag, size, earliest, latest, packed = row
-        entry = Entry(etag, size, earliest, latest, unpack_attributes(packed))
         self._remember(bucket, key, entry)
         return entry
 
@@ -114,7 +130,8 @@ class AttributeCache:
         for listed in entries:
             entry = self._entries.get((bucket, listed.key))
             if entry is None:
-                missing[listed.key] = listed
+                if not self._outdated(bucket, listed.key):
+                    missing[listed.key] = listed
             elif entry.describes(listed):
                 found[listed.key] = entry.attributes
         if missing and self._thread is not None:
@@ -146,7 +163,14 @@ class AttributeCache:
             self._weight -= gone.weight
         self._mark(bucket, key, None)
 
+    def _outdated(self, bucket: str, key: str) -> bool:
+        """Whether the file's row for the key, if there is one, is about to go."""
+        return (bucket, key) in self._dirty or (bucket, key) in self._writing
+
     def _remember(self, bucket: str, key: str, entry: Entry) -> None:
+        if entry.weight > self._memory_bytes // 4:
+            # The index of one giant object must not push everything else out; its trailer has it.
+            entry = replace(entry, attributes=replace(entry.attributes, frames=None))
         former = self._entries.pop((bucket, key), None)
         if former is not None:
             self._weight -= former.weight
@@ -167,58 +191,60 @@ class AttributeCache:
         while self._dirty:
             if len(self._dirty) < FLUSH_AT:
                 await asyncio.sleep(FLUSH_SECONDS)
-            batch, self._dirty = self._dirty, {}
+            self._writing, self._dirty = self._dirty, {}
             if self._thread is not None:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._write, self._writing)
+            self._writing = {}
 
     # Below: in the cache's own thread.
 
     def _open(self) -> None:
         assert self._path is not None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._database = self._connect(self._path)
-        except sqlite3.DatabaseError:
-            for name in (self._path, *(self._path.with_name(self._path.name + end) for end in ("-wal", "-shm"))):
-                name.unlink(missing_ok=True)
-            self._database = self._connect(self._path)
-        self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._database = _connect(self._path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self._remove()
+                self._database = _connect(self._path)
+            # Without patience: it is asked on the event loop.
+            self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
+        except (sqlite3.Error, OSError) as error:
+            _log.warning("the attribute cache is kept in memory only: %s", error)
+            self._shut()
 
-    @staticmethod
-    def _connect(path: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = OFF")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
-                raise sqlite3.DatabaseError(f"attribute cache has version {version}")
-            database.execute(SCHEMA)
-            database.execute(f"PRAGMA user_version = {VERSION}")
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
-        return database
+    def _remove(self) -> None:
+        assert self._path is not None
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+
+    def _shut(self) -> None:
+        with self._lock:
+            for connection in (self._database, self._reader):
+                if connection is not None:
+                    connection.close()
+            self._database = self._reader = None
 
     def _close(self) -> None:
         batch, self._dirty = self._dirty, {}
-        if self._database is not None:
-            self._write(batch)
-            self._database.close()
-        if self._reader is not None:
-            self._reader.close()
-        self._database = self._reader = None
+        self._write(batch)
+        self._shut()
 
     def _select(self, bucket: str, keys: list[str]) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         if self._database is None:
             return found
-        for at in range(0, len(keys), 500):
-            some = keys[at : at + 500]
-            marks = ",".join("?" * len(some))
-            rows = self._database.execute(_SELECT.format(marks=marks), (bucket, *some))
-            for key, etag, size, earliest, latest, packed in rows:
-                found[key] = Entry(etag, size, earliest, latest, unpack_attributes(packed))
+        try:
+            for at in range(0, len(keys), 500):
+                some = keys[at : at + 500]
+                marks = ",".join("?" * len(some))
+                for key, *row in self._database.execute(_SELECT.format(marks=marks), (bucket, *some)):
+                    with contextlib.suppress(ValueError):
+                        found[key] = _entry(row)
+        except sqlite3.Error as error:
+            _log.debug("the attribute cache could not be read: %s", error)
         return found
 
     def _write(self, batch: Mapping[tuple[str, str], Entry | None]) -> None:
@@ -232,18 +258,55 @@ class AttributeCache:
                 gone.append((bucket, key))
             else:
                 kept.append((bucket, key, entry.etag, entry.size, entry.earliest, entry.latest, packed))
-        with contextlib.suppress(sqlite3.OperationalError):
+        try:
+            self._commit(self._database, gone, kept)
+        except sqlite3.OperationalError as error:
             # A full disk or a lock held by another worker only costs a cache entry.
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                self._database.executemany("DELETE FROM attributes WHERE bucket = ? AND key = ?", gone)
-                self._database.executemany("INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
-                (rows,) = self._database.execute("SELECT count(*) FROM attributes").fetchone() if len(batch) >= FLUSH_AT else (0,)
-                if rows > self._disk_rows:
-                    self._database.execute(
-                        "DELETE FROM attributes WHERE latest <= (SELECT latest FROM attributes ORDER BY random() LIMIT 1)"
-                    )
-                self._database.execute("COMMIT")
-            except sqlite3.OperationalError:
-                self._database.execute("ROLLBACK")
-                raise
+            _log.debug("the attribute cache could not be written: %s", error)
+        except sqlite3.DatabaseError as error:
+            _log.warning("the attribute cache is damaged and made anew: %s", error)
+            self._shut()
+            self._remove()
+            self._open()
+
+    def _commit(
+        self, database: sqlite3.Connection, gone: list[tuple[str, str]], kept: list[tuple[str, str, str, int, int, int, bytes]]
+    ) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            database.executemany(_DROP, gone)
+            database.executemany(_PUT, kept)
+            while _used_bytes(database) > self._disk_bytes and database.execute(_TRIM).rowcount:
+                pass
+            database.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            raise
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    """A row's entry; ValueError where it is not this version's."""
+    etag, size, earliest, latest, packed = row
+    return Entry(etag, size, earliest, latest, unpack_attributes(packed))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE_SECONDS)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, VERSION):
+            raise sqlite3.DatabaseError(f"attribute cache has version {version}")
+        database.execute(SCHEMA)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _used_bytes(database: sqlite3.Connection) -> int:
+    sizes = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")]
+    return int((sizes[0] - sizes[1]) * sizes[2])
