@@ -70,6 +70,8 @@ class Reply:
     """Seconds before the answer."""
     silent: bool = False
     """Never answer."""
+    raw: bytes | None = None
+    """Send this and close, instead of all else."""
     bare: bool = False
     """Add no header by itself."""
 
@@ -178,6 +180,10 @@ async def _send(writer: asyncio.StreamWriter, request: Received, reply: Reply) -
         await asyncio.sleep(3600)
     await asyncio.sleep(reply.delay)
     if reply.drop:
+        return False
+    if reply.raw is not None:
+        writer.write(reply.raw)
+        await writer.drain()
         return False
     own = {} if reply.bare else {"content-length": str(len(reply.body)), "date": formatdate(usegmt=True), "server": "stub"}
     lines = [f"HTTP/1.1 {reply.status} Because".encode()]

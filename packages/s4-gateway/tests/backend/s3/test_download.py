@@ -161,6 +161,15 @@ async def test_headers_are_sorted_into_their_fields() -> None:
         assert (found.key, found.size, found.etag, found.modified) == ("key", 0, ETAG, 1_700_000_000)
 
 
+async def test_as_many_entries_as_fit_into_s3s_metadata() -> None:
+    """2,048 bytes of metadata may be 1,000 entries."""
+    entries = {f"x-amz-meta-{number:x}": "" for number in range(1000)}
+    async with serving() as server, connected(server) as backend:
+        server.script(Reply(200, b"", {**OBJECT_HEADERS, **entries}))
+
+        assert len((await backend.head_object("bucket", "key")).metadata) == 1000
+
+
 @pytest.mark.parametrize("cut", [0, 1, 60_000, 199_999])
 async def test_body_that_ends_early_is_an_error(cut: int) -> None:
     """A shorter body is never a clean end."""

@@ -8,9 +8,10 @@ import pytest
 import pytest_asyncio
 
 from s4_gateway.backend.abc import BackendError, Condition, Outcome, Pieces
-from s4_gateway.backend.s3 import S3Backend
+from s4_gateway.backend.s3 import KeyPair, S3Backend
+from s4_gateway.errors import SettingsError
 
-from .server import ETAG, Reply, Server, connected, error_reply, object_reply, serving
+from .server import ETAG, KEYS, Reply, Server, connected, error_reply, object_reply, serving
 
 WRITTEN = Reply(headers={"etag": f'"{ETAG}"'})
 DROP = Reply(drop=True)
@@ -132,6 +133,47 @@ async def test_lasting_trouble_is_told_after_three_attempts(server: Server, repl
     error = await failure(server, put, reply, reply, reply)
 
     assert (error.code, error.status, error.outcome, error.retried) == (code, status, Outcome.UNKNOWN, True)
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 70_000]
+)
+async def test_answer_that_is_not_http(server: Server, rubbish: bytes) -> None:
+    """What cannot be understood is a lost answer."""
+    error = await failure(server, put, *[Reply(raw=rubbish)] * 3)
+
+    assert (error.code, error.status, error.outcome, error.retried) == ("ServiceUnavailable", 503, Outcome.UNKNOWN, True)
+
+
+async def test_keys_that_cannot_be_had(server: Server) -> None:
+    """A source of keys that fails for a moment is tried again; nothing was sent meanwhile."""
+    async with connected(server) as backend:
+        source = FailingSource(2)
+        backend._http._credentials = source
+        server.script(WRITTEN)
+        await put(backend)
+        source.failures = 3
+        with pytest.raises(BackendError, match="the source is down") as caught:
+            await put(backend)
+
+        assert (caught.value.code, caught.value.outcome, caught.value.retried) == ("ServiceUnavailable", Outcome.REFUSED, False)
+        assert len(server.received) == 1
+
+
+class FailingSource:
+    """Credentials that are out of reach so many times."""
+
+    static = None
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    async def current(self) -> KeyPair:
+        """The keys, when the failures are over."""
+        if self.failures:
+            self.failures -= 1
+            raise SettingsError("the source is down")
+        return KEYS
 
 
 async def test_one_attempt(server: Server) -> None:

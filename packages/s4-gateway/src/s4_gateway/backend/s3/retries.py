@@ -21,6 +21,7 @@ from s4_gateway.backend.s3.options import Observer, S3Options, split_endpoint
 from s4_gateway.backend.s3.request import Guard, Request
 from s4_gateway.backend.s3.transport import Transport, read_document
 from s4_gateway.backend.s3.xml import Node, error_fields, parse
+from s4_gateway.errors import SettingsError
 from s4_gateway.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
 
 INLINE_HASH_LIMIT = 128 * 1024
@@ -161,9 +162,11 @@ class Requester:
         headers, payload_hash = await self._prepared(request)
         lost = False
         for number in range(1, self._options.attempts + 1):
-            signer = await self._current_signer()
-            signed = signer.sign(request.method, request.path, request.query, headers=headers, payload_hash=payload_hash, when=time.time())
             try:
+                signer = await self._current_signer()
+                signed = signer.sign(
+                    request.method, request.path, request.query, headers=headers, payload_hash=payload_hash, when=time.time()
+                )
                 return await attempt(signed)
             except AttemptError as error:
                 if not error.transient or number == self._options.attempts:
@@ -219,7 +222,11 @@ class Requester:
         return headers, (await _digest(payload, "sha256")).hex()
 
     async def _current_signer(self) -> Signer:
-        keys = await self._credentials.current()
+        try:
+            keys = await self._credentials.current()
+        except SettingsError as error:
+            # Where keys are fetched may be out of reach for a while, as the store itself may be.
+            raise unanswered(str(error), sent=False) from error
         if keys is not self._keys:
             self._keys = keys
             self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, self._options.region)

@@ -22,6 +22,9 @@ READ_BUFFER = 256 * 1024
 MAX_HEAD_FIELD = 64 * 1024
 """Longest header line of an answer; some stores allow more metadata than S3's 2 KiB."""
 
+MAX_HEAD_FIELDS = 2500
+"""Most headers of an answer: 2,048 bytes of metadata can be as many as 1,500 entries."""
+
 _NOTHING = Pieces.of()
 _WITH_CONTENT = frozenset({"PUT", "POST"})
 
@@ -46,6 +49,7 @@ class Transport:
             read_bufsize=READ_BUFFER,
             max_field_size=MAX_HEAD_FIELD,
             max_line_size=MAX_HEAD_FIELD,
+            max_headers=MAX_HEAD_FIELDS,
             timeout=self._timeout,
             trust_env=False,
             middlewares=(_without_hidden_retries,),
