@@ -13,8 +13,10 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import botocore.session
 import pytest
@@ -36,6 +38,9 @@ from s4_gateway.testing.client import ACCESS_KEY, SECRET_KEY
 from s4_gateway.testing.server import GatewayProcess, RunningServer, clean_environment, running_gateway, running_server
 
 from .helpers import Client, eventually
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MIB = 2**20
 PAIR = {"S4_ACCESS_KEY_ID": ACCESS_KEY, "S4_SECRET_ACCESS_KEY": SECRET_KEY}
@@ -249,12 +254,18 @@ class TestOverSockets:
 
 def has_uploads(backend: MemoryBackend) -> bool:
     """Whether the store has an open upload. (Reads what the server's thread writes; good enough to wait for.)"""
-    return bool(asyncio.run(backend.list_multipart("bucket")))
+    return bool(elsewhere(asyncio.run, backend.list_multipart("bucket")))
 
 
 def stored_keys(backend: MemoryBackend) -> Sequence[str]:
     """All keys that are stored, reserved ones too."""
-    return [entry.key for entry in asyncio.run(backend.list_objects("bucket")).entries]
+    return [entry.key for entry in elsewhere(asyncio.run, backend.list_objects("bucket")).entries]
+
+
+def elsewhere(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call in a thread of its own: asyncio.run would take this thread's event loop away from the tests that follow."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
 class TestProcess:
@@ -360,7 +371,7 @@ class TestCommandLine:
             monkeypatch.setenv(name, value)
 
         def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Result:
-            return CliRunner().invoke(main, arguments, env=environ)
+            return elsewhere(CliRunner().invoke, main, arguments, env=environ)
 
         return run
 

@@ -6,7 +6,6 @@ import logging
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from s4_gateway.app import build_app
@@ -56,7 +56,7 @@ class GatewayServer(uvicorn.Server):
                 ws="none",
                 interface="asgi3",
                 lifespan="on",
-                loop="uvloop" if sys.platform != "win32" else "asyncio",
+                loop="none",
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,
@@ -67,6 +67,11 @@ class GatewayServer(uvicorn.Server):
                 timeout_graceful_shutdown=cast("int", drain_seconds),
             )
         )
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, on a uvloop of its own; the process's event loop policy stays what it is."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self.serve(sockets=sockets))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's start, then listen."""
