@@ -57,7 +57,11 @@ class Services:
         """
         try:
             await self.backend.start()
-            await self.store.start()
+            try:
+                await self.store.start()
+            except BaseException:
+                await self.backend.close()
+                raise
         except BaseException as error:
             self.failure = error
             raise

@@ -275,6 +275,27 @@ class TestMemory:
         assert sent < 32 * MIB
         assert (answer.status, len(watched.bodies[0])) == (200, size)
 
+    def test_tiny_pieces(self) -> None:
+        """A body in pieces of one byte takes no more memory than one in large pieces, whoever cuts it."""
+        watched = Watched()
+
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            await watched.released()
+            watched.bodies.append(await read_body(receive))
+            await reply(send)
+
+        with running_server(application(handle)) as server, Client(server.address) as client:
+            client.send(request("PUT", "Transfer-Encoding: chunked"))
+            client.send(b"1\r\nx\r\n" * 100_000)
+            eventually(lambda: max(connection._cycle._held for connection in server.server.server_state.connections) >= 100_000)
+            pieces = max(len(connection._cycle._pieces) for connection in server.server.server_state.connections)
+            watched.release.set()
+            client.send(b"0\r\n\r\n")
+            answer = client.answer()
+
+        assert pieces < 100
+        assert (answer.status, len(watched.bodies[0])) == (200, 100_000)
+
 
 class TestCap:
     """The number of connections."""

@@ -2,14 +2,11 @@
 
 import queue
 import threading
-import time
 from typing import BinaryIO
 
 
 class LineWriter:
-    """Takes encoded lines and writes them in order.
-
-    `waiting` and `lost` are read by the producer's thread; each has one writer at a time under the lock.
+    """Takes encoded lines from one thread and writes them in order in another.
 
     Args:
         stream: binary; flushed after each piece. Not closed.
@@ -21,9 +18,7 @@ class LineWriter:
         self._lock = threading.Lock()
         self._waiting = 0
         self._lost = 0
-        # A daemon: a reader that never reads again must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="s4-log", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def waiting(self) -> int:
@@ -35,6 +30,10 @@ class LineWriter:
         with self._lock:
             self._waiting += len(data)
         self._queue.put((data, lines))
+        if self._thread is None:
+            # A daemon: a reader that never reads again must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name="s4-log", daemon=True)
+            self._thread.start()
 
     def take_lost(self) -> int:
         """Lines that the stream refused since the last call."""
@@ -44,9 +43,10 @@ class LineWriter:
 
     def close(self, timeout: float) -> bool:
         """Write what was taken, for at most `timeout` seconds. Returns whether all of it was written."""
+        if self._thread is None:
+            return True
         self._queue.put(None)
-        deadline = time.monotonic() + timeout
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -331,8 +331,7 @@ class Connection(asyncio.Protocol):
                 self._listener.count("protocol")
                 cycle.fail(error)
                 return
-            for piece in pieces:
-                cycle.feed(piece)
+            cycle.feed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             if self._chunks.done:
                 self.body_left, rest = 0, self._chunks.rest
         elif self.body_left is not None:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 DISCONNECTED = "the client disconnected"
 """Message of the cancellation that a handler gets."""
 LAST_CHUNK = b"0\r\n\r\n"
+MAX_PIECES = 1024
+"""Pieces held for a handler that does not read; tiny ones cost more than their bytes."""
 JOIN_BELOW = 64 * 1024
 """Smaller pieces are joined: one message, one write for many."""
 
@@ -85,7 +87,7 @@ class Cycle:
             return
         self._pieces.append(piece)
         self._held += len(piece)
-        if self._held >= self._connection.limits.read_ahead:
+        if self._held >= self._connection.limits.read_ahead or len(self._pieces) >= MAX_PIECES:
             self._connection.pause_reading()
         self._wake()
 
@@ -237,7 +239,7 @@ class Cycle:
         else:
             piece = self._pieces.popleft()
         self._held -= len(piece)
-        if self._held < self._connection.limits.read_ahead // 2:
+        if self._held < self._connection.limits.read_ahead // 2 and len(self._pieces) < MAX_PIECES // 2:
             self._connection.resume_reading()
         self._end_given = not self._pieces and self.body_complete
         return {"type": "http.request", "body": piece, "more_body": not self._end_given}
