@@ -1,8 +1,12 @@
 """CompleteMultipartUpload: choose records, join the staged ones, commit once (data-paths.md 3.5)."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from s4_format import Manifest
 
 from s4_gateway.backend.abc import BackendError, Condition, ListEntry, StoredObject, Written
 from s4_gateway.errors import S3Error
@@ -24,6 +28,9 @@ from s4_gateway.state.cache import Entry
 
 MOST_ATTEMPTS = 3
 """How many combinations of direct records with equal MD5 are offered to the backend."""
+ELSEWHERE_SECONDS = 5.0
+"""How long a Complete whose backend upload is gone waits for the object that another gateway is making of it."""
+ELSEWHERE_PAUSE_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +71,16 @@ class Completer:
         self.quota = quota
         self._reader = reader
         self._putter = putter
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, upload_id: str) -> asyncio.Lock:
+        """Completes of one upload run one after the other: identical work is done once, and versitygw forgets the metadata of an upload
+        that receives a part while it is being completed.
+        """
+        lock = self._turns.get(upload_id)
+        if lock is None:
+            lock = self._turns[upload_id] = asyncio.Lock()
+        return lock
 
     async def prepare(self, request: CompleteRequest) -> "Completion | Finished":
         """Check manifest and conditions; what is left to do may take long.
@@ -74,15 +91,43 @@ class Completer:
         """
         try:
             upload = await self.shelf.open(request.bucket, request.key, request.upload_id, fresh=True)
+            entries = await self.shelf.entries(upload)
+            chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
         except S3Error as error:
-            done = await self.already(request) if error.code == "NoSuchUpload" else None
+            done = await self.meanwhile(request, error)
             if done is None:
                 raise
             return done
-        entries = await self.shelf.entries(upload)
-        chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
         condition = await self._condition(request)
         return Completion(self, request, upload, chosen, entries, condition)
+
+    async def is_open(self, request: CompleteRequest) -> bool:
+        """Whether the upload still has its record."""
+        try:
+            await self.shelf.open(request.bucket, request.key, request.upload_id, fresh=True)
+        except S3Error as error:
+            if error.code == "NoSuchUpload":
+                return False
+            raise
+        return True
+
+    async def meanwhile(self, request: CompleteRequest, error: S3Error | BackendError) -> Finished | None:
+        """What another Complete of this upload made of it while this one ran into `error`: parts disappear while the other tidies up."""
+        if error.code == "NoSuchUpload":
+            return await self.already(request)
+        if error.code in ("InvalidPart", "NoSuchKey") and not await self.is_open(request):
+            return await self.already(request)
+        return None
+
+    async def elsewhere(self, request: CompleteRequest) -> Finished | None:
+        """The same where the backend upload is gone: somebody else is committing it, unless its records go without an object."""
+        deadline = asyncio.get_running_loop().time() + ELSEWHERE_SECONDS
+        while True:
+            is_open = await self.is_open(request)
+            done = await self.already(request)
+            if done is not None or not is_open or asyncio.get_running_loop().time() > deadline:
+                return done
+            await asyncio.sleep(ELSEWHERE_PAUSE_SECONDS)
 
     async def _condition(self, request: CompleteRequest) -> Condition | None:
         """Conditions are checked here, before the early 200, and again by the backend."""
@@ -147,14 +192,22 @@ class Completion:
             S3Error: OperationAborted (another manifest is being committed), BadDigest, InvalidPart, ServiceUnavailable.
             BackendError: as the backend says.
         """
-        try:
-            return await self._run()
-        except BackendError as error:
-            # Another gateway, or an earlier attempt, may have completed this upload meanwhile.
-            done = await self._owner.already(self._request) if error.code == "NoSuchUpload" else None
-            if done is None:
-                raise
-            return done
+        turn = self._owner.turn(self._request.upload_id)
+        waited = turn.locked()
+        async with turn:
+            if waited and not await self._owner.is_open(self._request):
+                done = await self._owner.already(self._request)
+                if done is None:
+                    raise S3Error("NoSuchUpload")
+                return done
+            try:
+                return await self._run()
+            except (S3Error, BackendError) as error:
+                gone = error.code == "NoSuchUpload"
+                done = await (self._owner.elsewhere(self._request) if gone else self._owner.meanwhile(self._request, error))
+                if done is None:
+                    raise
+                return done
 
     async def _run(self) -> Finished:
         upload, chosen = self._upload, self._chosen
@@ -200,11 +253,42 @@ class Completion:
             _log.warning("%r in %r is complete but could not be read back: %s", record.key, record.bucket, error)
             return None
         if stored is None:
+            stored = await self._labelled_again(written)
+        if stored is None:
             return None
         entry = Entry(stored.etag, stored.size, stored.modified, stored.modified, attributes)
         self._core.cache.put(record.bucket, record.key, entry)
         await write_sidecar(self._core, record.bucket, record.key, etag=stored.etag, stored_size=body.size, attributes=attributes)
         return stored
+
+    async def _labelled_again(self, written: Written) -> StoredObject | None:
+        """The object with its metadata put back, where the store has lost them: versitygw does when another gateway's part arrives in the
+        middle of a Complete. None for an object that is not the one just written.
+
+        Raises:
+            S3Error: ServiceUnavailable: the metadata are not there, so the object cannot be read.
+        """
+        record, backend = self._upload.record, self._core.backend
+        try:
+            found = await backend.head_object(record.bucket, record.key)
+            if found.etag != written.etag or Manifest.from_metadata(found.metadata).write_token is not None:
+                return None
+            _log.warning("the storage backend lost the metadata of %r in %r; they are written again", record.key, record.bucket)
+            await backend.copy_object(
+                record.bucket,
+                record.key,
+                source_bucket=record.bucket,
+                source_key=record.key,
+                source_version_id=found.version_id,
+                source_etag=found.etag,
+                headers=record.headers,
+                metadata=self._metadata(),
+            )
+        except BackendError as error:
+            if error.status in (404, 412):
+                return None
+            raise S3Error("ServiceUnavailable", "The storage backend lost the metadata of the object; try again.") from error
+        return await find_own(backend, record.bucket, record.key, upload_token(self._upload.upload_id))
 
     async def _tidy(self) -> None:
         """Records left behind are the sweeper's: the object is committed."""
