@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from clients.multipart import put_parts
 from clients.wire import Wire, path_of
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.behind import Behind, Stored
@@ -150,13 +151,3 @@ def test_part_numbers(s3: Any, wire: Wire, bucket: str) -> None:
         s3.head_object(Bucket=bucket, Key="single", PartNumber=2)
     answer = wire.request("GET", path_of(bucket, "key", "partNumber=1"), headers={"range": "bytes=0-1"})
     assert (answer.status, answer.code) == (400, "InvalidRequest")
-
-
-def put_parts(s3: Any, bucket: str, key: str, pieces: list[bytes]) -> Any:
-    """A multipart upload of these parts in order."""
-    upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
-    parts = []
-    for number, piece in enumerate(pieces, 1):
-        part = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece)
-        parts.append({"PartNumber": number, "ETag": part["ETag"]})
-    return s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})

@@ -139,7 +139,8 @@ class EmbeddedBehind:
         if kind == self.INLINE:
             yield content
         elif kind == self.FILE:
-            yield (self._directory / "blobs" / f"{body >> 32:08x}" / f"{(body & 0xFFFFFFFF) >> 10:06x}" / f"{body:016x}").read_bytes()
+            (path,) = (self._directory / "blobs").rglob(f"{body:016x}")
+            yield path.read_bytes()
         else:
             for start in range(0, len(content), 16):
                 yield from self._body(int.from_bytes(content[start : start + 8], "little"))
