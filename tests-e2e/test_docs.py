@@ -1,4 +1,4 @@
-"""The documentation is true: its Python runs, its commands exist, and its table of settings is the program's."""
+"""The documentation is true: its Python runs, its commands exist, and its tables are the program's."""
 
 import os
 import re
@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from programs import program
 from s4_gateway import settings
+from s4_gateway.observe import metrics
+
+pytestmark = pytest.mark.servers("embedded")
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -87,7 +90,7 @@ def test_python_of_a_page_runs(page: Path, gateway: dict[str, str], tmp_path: Pa
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=gateway, capture_output=True, text=True, timeout=120, check=False
     )
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
 
 
 def test_client_commands_run(gateway: dict[str, str], tmp_path: Path) -> None:
@@ -128,8 +131,9 @@ def test_options_in_commands_exist() -> None:
     assert {(page, option) for page, option in shown if option not in known} == set()
 
 
-def test_settings_table_is_the_programs() -> None:
-    """The command-line page holds the table that the program makes of its settings: s4_gateway.settings.reference()."""
-    page = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
-
-    assert settings.reference() in page
+@pytest.mark.parametrize(
+    ("page", "table"), [("command-line", settings.reference()), ("metrics", metrics.reference())], ids=["settings", "metrics"]
+)
+def test_reference_table_is_the_programs(page: str, table: str) -> None:
+    """The reference pages hold the tables that the program makes of its own declarations: reference() in the module."""
+    assert table in (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
