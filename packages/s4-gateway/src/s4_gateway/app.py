@@ -6,8 +6,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from s4_gateway.call import Call
 from s4_gateway.errors import ClientDisconnected, NotModified, S3Error
 from s4_gateway.faults import backend_fault
 from s4_gateway.observe.record import CLIENT_CLOSED, Record
+from s4_gateway.operations.results import CompletedUpload, PendingUpload
 from s4_gateway.operations.table import TABLE
 from s4_gateway.policy import authorize
 from s4_gateway.services import Services
@@ -92,6 +94,8 @@ class S3App:
                 if entry.run is None:
                     raise S3Error("NotImplemented", f"{call.operation} is not implemented.")
                 result = await entry.run(self._services.store, call)
+                if isinstance(result, PendingUpload):
+                    result = replace(result, done=self._completed(exchange, result.done))
                 await respond(exchange.send, call, result, method=call.method)
             except asyncio.CancelledError:
                 exchange.gone()
@@ -105,7 +109,7 @@ class S3App:
         if isinstance(error, ClientDisconnected):
             exchange.gone()
             return
-        answer = self._answer(exchange, error)
+        answer = error if isinstance(error, NotModified) else self._answer(exchange, error)
         exchange.code = answer.code if isinstance(answer, S3Error) else None
         if exchange.status is not None:
             # The head is out: only a broken connection can still say that the body is not whole.
@@ -120,8 +124,17 @@ class S3App:
             close=isinstance(answer, S3Error) and answer.close,
         )
 
-    def _answer(self, exchange: "Exchange", error: Exception) -> S3Error | NotModified:
-        if isinstance(error, S3Error | NotModified):
+    async def _completed(self, exchange: "Exchange", done: Awaitable[CompletedUpload]) -> CompletedUpload:
+        """What a pending upload gives; its errors, which may have to go into the body of a 200, are S3 errors."""
+        try:
+            return await done
+        except Exception as error:
+            answer = self._answer(exchange, error)
+            exchange.code = answer.code
+            raise answer from error
+
+    def _answer(self, exchange: "Exchange", error: Exception) -> S3Error:
+        if isinstance(error, S3Error):
             return error
         if isinstance(error, BackendError):
             answer = backend_fault(error)

@@ -13,9 +13,10 @@ from s4_gateway.backend.abc import BackendError, Bucket, Outcome
 from s4_gateway.backend.memory import MemoryBackend
 from s4_gateway.errors import ERRORS, S3Error
 from s4_gateway.faults import OWN_FAULTS, backend_fault
-from s4_gateway.operations.results import Content
+from s4_gateway.operations.results import CompletedUpload, Content, PendingUpload
 from s4_gateway.operations.table import TABLE
 from s4_gateway.testing.client import BrokenOff, GatewayClient, make_gateway
+from s4_gateway.wire.response import respond
 
 
 class Moody(MemoryBackend):
@@ -147,6 +148,39 @@ class TestErrors:
 
         assert (answer.status, answer.code) == (status, code)
         assert backend_fault(error).status != 500
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (BackendError("InternalError", 500, "boom", outcome=Outcome.UNKNOWN), "ServiceUnavailable"),
+            (S3Error("InvalidPart"), "InvalidPart"),
+            (RuntimeError("a secret of the gateway"), "InternalError"),
+        ],
+        ids=["backend", "S3", "bug"],
+    )
+    @pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["before the head", "behind the head"])
+    async def test_errors_of_a_pending_upload(
+        self, client: GatewayClient, log: io.BytesIO, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, seconds: float
+    ) -> None:
+        """A Complete that fails is an error document, with a status of its own or, behind an early 200, in the body; the log knows."""
+
+        async def done() -> CompletedUpload:
+            await asyncio.sleep(seconds)
+            raise error
+
+        async def run(*_: object) -> PendingUpload:
+            return PendingUpload(done())
+
+        entry = TABLE["CompleteMultipartUpload"]
+        monkeypatch.setitem(TABLE, "CompleteMultipartUpload", type(entry)(run, entry.actions, entry.writes))
+        monkeypatch.setitem(respond.__kwdefaults__, "heartbeat_seconds", 0.02)
+        answer = await client.request("POST", "bucket", "key", query={"uploadId": "x"})
+        await client.services.access_log.close()
+
+        assert answer.code == code
+        assert (answer.status == 200) is (seconds > 0)
+        assert f" error={code} ".encode() in log.getvalue()
+        assert b"secret" not in answer.body
 
     async def test_operations_that_are_not_built(self, client: GatewayClient) -> None:
         """A known operation without a handler is NotImplemented, signed; unsigned it is AccessDenied like all others."""

@@ -27,7 +27,7 @@ from s4_gateway.serve.listener import Admission, Listener, Reason
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 UNREADABLE = Head(method="GET", path=b"/", query=b"", headers=[], http_version="1.1", length=0, keep_alive=False, expects_continue=False)
 """Stands for a head that could not be read."""
-TRUNCATION_SECONDS = 0.5
+TRUNCATION_SECONDS = 0.25
 """A handler that does not notice in this time that the client ended its body early is cancelled."""
 
 
