@@ -25,11 +25,13 @@ from s4_gateway.backend.abc import (
 T = TypeVar("T")
 
 Observer = Callable[[str, int, int, int, float], None]
-"""Told of each call: S3 operation, HTTP status (0 = none), body bytes sent, body bytes received, seconds."""
+"""Told of each call: method of `Backend`, HTTP status (0 = none), body bytes sent, body bytes received, seconds."""
 
 
 class ObservedBackend:
-    """Implements `Backend` over another one, for stores that send no requests to observe. Operations have S3's names."""
+    """Implements `Backend` over another one, for stores that send no requests to observe. Operations have the same names as
+    those of the S3 client: the methods of `Backend`.
+    """
 
     def __init__(self, backend: Backend, observer: Observer) -> None:
         self._backend = backend
@@ -46,19 +48,19 @@ class ObservedBackend:
         await self._backend.close()
 
     async def ping(self) -> None:
-        await self._count("Ping", self._backend.ping())
+        await self._count("ping", self._backend.ping())
 
     async def list_buckets(self) -> Sequence[Bucket]:
-        return await self._count("ListBuckets", self._backend.list_buckets())
+        return await self._count("list_buckets", self._backend.list_buckets())
 
     async def create_bucket(self, bucket: str, *, location: str | None = None) -> None:
-        await self._count("CreateBucket", self._backend.create_bucket(bucket, location=location))
+        await self._count("create_bucket", self._backend.create_bucket(bucket, location=location))
 
     async def delete_bucket(self, bucket: str) -> None:
-        await self._count("DeleteBucket", self._backend.delete_bucket(bucket))
+        await self._count("delete_bucket", self._backend.delete_bucket(bucket))
 
     async def head_bucket(self, bucket: str) -> BucketState:
-        return await self._count("HeadBucket", self._backend.head_bucket(bucket))
+        return await self._count("head_bucket", self._backend.head_bucket(bucket))
 
     async def put_object(
         self,
@@ -71,13 +73,13 @@ class ObservedBackend:
         condition: Condition | None = None,
     ) -> Written:
         return await self._count(
-            "PutObject",
+            "put_object",
             self._backend.put_object(bucket, key, payload, headers=headers, metadata=metadata, condition=condition),
             sent=payload.size,
         )
 
     async def head_object(self, bucket: str, key: str, *, version_id: str | None = None) -> StoredObject:
-        return await self._count("HeadObject", self._backend.head_object(bucket, key, version_id=version_id))
+        return await self._count("head_object", self._backend.head_object(bucket, key, version_id=version_id))
 
     async def get_object(
         self,
@@ -97,14 +99,14 @@ class ObservedBackend:
             raise
         finally:
             if status not in (200, 206):
-                self._observer("GetObject", status, 0, 0, time.perf_counter() - began)
+                self._observer("get_object", status, 0, 0, time.perf_counter() - began)
         return _ObservedDownload(download, self._observer, status=status, began=began).opened()
 
     async def delete_object(self, bucket: str, key: str, *, version_id: str | None = None) -> Deleted:
-        return await self._count("DeleteObject", self._backend.delete_object(bucket, key, version_id=version_id))
+        return await self._count("delete_object", self._backend.delete_object(bucket, key, version_id=version_id))
 
     async def delete_objects(self, bucket: str, targets: Sequence[tuple[str, str | None]]) -> Sequence[Deleted]:
-        return await self._count("DeleteObjects", self._backend.delete_objects(bucket, targets))
+        return await self._count("delete_objects", self._backend.delete_objects(bucket, targets))
 
     async def copy_object(
         self,
@@ -120,7 +122,7 @@ class ObservedBackend:
         condition: Condition | None = None,
     ) -> Written:
         return await self._count(
-            "CopyObject",
+            "copy_object",
             self._backend.copy_object(
                 bucket,
                 key,
@@ -138,28 +140,26 @@ class ObservedBackend:
         self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None, limit: int = 1000
     ) -> ListPage:
         return await self._count(
-            "ListObjectsV2",
+            "list_objects",
             self._backend.list_objects(bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, token=token, limit=limit),
         )
 
     async def create_multipart(self, bucket: str, key: str, *, headers: Mapping[str, str], metadata: Mapping[str, str]) -> str:
-        return await self._count("CreateMultipartUpload", self._backend.create_multipart(bucket, key, headers=headers, metadata=metadata))
+        return await self._count("create_multipart", self._backend.create_multipart(bucket, key, headers=headers, metadata=metadata))
 
     async def upload_part(self, bucket: str, key: str, upload_id: str, number: int, payload: Payload) -> str:
-        return await self._count("UploadPart", self._backend.upload_part(bucket, key, upload_id, number, payload), sent=payload.size)
+        return await self._count("upload_part", self._backend.upload_part(bucket, key, upload_id, number, payload), sent=payload.size)
 
     async def complete_multipart(
         self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, condition: Condition | None = None
     ) -> Written:
-        return await self._count(
-            "CompleteMultipartUpload", self._backend.complete_multipart(bucket, key, upload_id, parts, condition=condition)
-        )
+        return await self._count("complete_multipart", self._backend.complete_multipart(bucket, key, upload_id, parts, condition=condition))
 
     async def abort_multipart(self, bucket: str, key: str, upload_id: str) -> None:
-        await self._count("AbortMultipartUpload", self._backend.abort_multipart(bucket, key, upload_id))
+        await self._count("abort_multipart", self._backend.abort_multipart(bucket, key, upload_id))
 
     async def list_multipart(self, bucket: str, *, prefix: str = "") -> Sequence[OpenUpload]:
-        return await self._count("ListMultipartUploads", self._backend.list_multipart(bucket, prefix=prefix))
+        return await self._count("list_multipart", self._backend.list_multipart(bucket, prefix=prefix))
 
     async def _count(self, operation: str, work: Awaitable[T], *, sent: int = 0) -> T:
         # Status 0: cancelled, or failed in a way that the backend did not foresee.
@@ -202,5 +202,5 @@ class _ObservedDownload:
     async def _release(self) -> None:
         observer, self._observer = self._observer, None
         if observer is not None:
-            observer("GetObject", self._status, 0, self._received, time.perf_counter() - self._began)
+            observer("get_object", self._status, 0, self._received, time.perf_counter() - self._began)
         await self._download.aclose()
