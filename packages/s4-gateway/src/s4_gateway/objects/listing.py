@@ -99,11 +99,14 @@ class Lister:
                     if isinstance(error, BackendError) and error.status not in (404, 412):
                         raise
             stored = await self._core.backend.head_object(bucket, entry.key)
-            return (await self._faces.find(bucket, stored)).attributes
+            attributes = (await self._faces.find(bucket, stored)).attributes
         except BackendError as error:
             if error.code in ("NoSuchKey", "NotFound"):
                 return None
             raise
+        # Where metadata alone told them nothing was remembered, and the next listing shows no metadata.
+        self._core.cache.put_stored(bucket, stored, attributes)
+        return attributes
 
 
 class _Names:
