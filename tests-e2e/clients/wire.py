@@ -2,13 +2,17 @@
 
 import contextlib
 import hashlib
+import hmac
 import http.client
+import re
 import socket
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, fromstring
+from zlib import crc32
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -93,12 +97,65 @@ class Wire:
             connection.sendall(body)
             return read_answer(connection, method)
 
+    def send(self, raw: bytes, method: str) -> Answer:
+        """Bytes as they are, and the whole answer."""
+        with self.connection() as connection:
+            connection.sendall(raw)
+            return read_answer(connection, method)
+
+    def signed_chunks(self, method: str, path: str, body: bytes, *, with_trailer: bool = False, chunk: int = 65536) -> tuple[bytes, bytes]:
+        """Head and body of a request in signed chunks (STREAMING-AWS4-HMAC-SHA256-PAYLOAD), with a signed crc32 behind it if asked for."""
+        kind = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" + ("-TRAILER" if with_trailer else "")
+        sizes = [min(chunk, len(body) - start) for start in range(0, len(body), chunk)] + [0]
+        trailer = b"x-amz-checksum-crc32:" + b64encode(crc32(body).to_bytes(4, "big")) if with_trailer else b""
+        length = sum(len(f"{size:x}") + len(";chunk-signature=") + 64 + 2 + size + 2 for size in sizes)
+        if with_trailer:
+            length += len(trailer) + len("\r\nx-amz-trailer-signature:") + 64 + 2
+        headers = {"content-encoding": "aws-chunked", "x-amz-decoded-content-length": str(len(body)), "content-length": str(length)}
+        if with_trailer:
+            headers["x-amz-trailer"] = "x-amz-checksum-crc32"
+        head = self.head_of(method, path, headers, payload_hash=kind)
+        chain = _Chain(self._credentials.secret_key, head.decode())
+        framed = []
+        for number, size in enumerate(sizes):
+            data = body[number * chunk : number * chunk + size]
+            framed.append(b"%x;chunk-signature=%b\r\n%b" % (size, chain.chunk(data), data + b"\r\n" if size or not with_trailer else b""))
+        if with_trailer:
+            framed.append(b"%b\r\nx-amz-trailer-signature:%b\r\n\r\n" % (trailer, chain.trailer(trailer + b"\n")))
+        return head, b"".join(framed)
+
     @contextlib.contextmanager
     def connection(self) -> Iterator[socket.socket]:
         """A connection to the endpoint."""
         host, _, port = self.host.partition(":")
         with socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS) as connection:
             yield connection
+
+
+class _Chain:
+    """Signatures of the chunks of one body, each over the one before."""
+
+    def __init__(self, secret: str, head: str) -> None:
+        found = re.search(r"Credential=[^/]+/((\d+)/([^/]+)/s3/aws4_request).*Signature=([0-9a-f]{64})", head)
+        stamp = re.search(r"x-amz-date: (\w+)", head, re.IGNORECASE)
+        assert found
+        assert stamp
+        self._scope, self._stamp, self._previous = found[1], stamp[1], found[4]
+        self._key = ("AWS4" + secret).encode()
+        for word in (found[2], found[3], "s3", "aws4_request"):
+            self._key = hmac.digest(self._key, word.encode(), "sha256")
+
+    def chunk(self, data: bytes) -> bytes:
+        empty, hashed = hashlib.sha256(b"").hexdigest(), hashlib.sha256(data).hexdigest()
+        return self._sign("AWS4-HMAC-SHA256-PAYLOAD", empty, hashed)
+
+    def trailer(self, lines: bytes) -> bytes:
+        return self._sign("AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(lines).hexdigest())
+
+    def _sign(self, algorithm: str, *hashes: str) -> bytes:
+        text = "\n".join((algorithm, self._stamp, self._scope, self._previous, *hashes))
+        self._previous = hmac.new(self._key, text.encode(), "sha256").hexdigest()
+        return self._previous.encode()
 
 
 def read_answer(connection: socket.socket, method: str = "GET") -> Answer:

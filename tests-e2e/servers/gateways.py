@@ -1,11 +1,13 @@
 """Gateways in front of a store, each a process of its own."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from clients.s3 import client
 from s4_gateway.testing.server import GatewayProcess, running_gateway
@@ -40,6 +42,16 @@ class Gateway:
     def client(self, **config: Any) -> Any:
         """A new boto3 client of it."""
         return client(self.endpoint, self.access_key, self.secret_key, **config)
+
+    def backend_requests(self) -> Counter[str]:
+        """Requests to the store so far, by operation, as /metrics tells them."""
+        with urlopen(f"{self.endpoint}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        found = re.findall(r'^s4_gateway_backend_requests_total\{operation="(\w+)",status="\d+"\} (\S+)$', text, re.MULTILINE)
+        counts: Counter[str] = Counter()
+        for operation, count in found:
+            counts[operation] += int(float(count))
+        return counts
 
     def peak_memory(self) -> int:
         """The most resident bytes it ever had."""
