@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -27,6 +28,7 @@ from s4_gateway.services import Services
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
+DRAIN_TICK = 0.01
 BREAK_OFF_SECONDS = 1.0
 """For the event loop to close what was broken off."""
 SPARE_DESCRIPTORS = 256
@@ -34,7 +36,7 @@ SPARE_DESCRIPTORS = 256
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn's server with our connections.
+    """uvicorn's server with our connections and our own end: it hears at once that it is to stop, and waits for nobody else than it must.
 
     Args:
         app: with its lifespan.
@@ -47,7 +49,10 @@ class GatewayServer(uvicorn.Server):
     def __init__(
         self, app: ASGIApp, limits: Limits, *, metrics: Metrics, drain_seconds: float, ready: Callable[[], None] | None = None
     ) -> None:
+        self._drain_seconds = drain_seconds
         self._ready = ready
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 app,
@@ -63,8 +68,6 @@ class GatewayServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 backlog=BACKLOG,
-                # Seconds; uvicorn passes them to asyncio, which takes fractions.
-                timeout_graceful_shutdown=cast("int", drain_seconds),
             )
         )
 
@@ -73,24 +76,55 @@ class GatewayServer(uvicorn.Server):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self.serve(sockets=sockets))
 
+    def stop(self) -> None:
+        """Drain and end, as after SIGTERM. May be called from another thread."""
+        self.should_exit = True
+        self._wake()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came: the first one stops, a second SIGINT does not wait for anything."""
+        super().handle_exit(sig, frame)
+        self._wake()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's start, then listen."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, run the application's end, then break off who is still connected: uvloop cannot close with connections open."""
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            cast("Connection", connection).break_off("drain")
-        deadline = time.monotonic() + BREAK_OFF_SECONDS
-        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - as uvicorn itself waits for them
-            await asyncio.sleep(0.01)
+    async def main_loop(self) -> None:
+        """Wait for the word to stop."""
+        while not self.should_exit:
+            await self._told.wait()
+            self._told.clear()
 
-    def stop(self) -> None:
-        """Drain and end, as after SIGTERM. May be called from another thread."""
-        self.should_exit = True
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody, let requests in progress end, run the application's end, break off who is still connected."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        await self._until_drained(self._drain_seconds)
+        for task in state.tasks:
+            task.cancel("the server stops")
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+        # uvloop cannot be closed with connections open.
+        for connection in list(state.connections):
+            cast("Connection", connection).break_off("drain")
+        await self._until_drained(BREAK_OFF_SECONDS)
+
+    async def _until_drained(self, seconds: float) -> None:
+        state = self.server_state
+        deadline = time.monotonic() + seconds
+        while (state.connections or state.tasks) and not self.force_exit and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_TICK)
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._told.set)
 
 
 def bind(host: str, port: int) -> socket.socket:
