@@ -468,3 +468,13 @@ async def test_versioned_bucket_without_staging_bucket_sends_direct() -> None:
 
         assert done.code is None, done.body
         assert (await gateway.get("key")).body == SMALL + b"tail"
+
+
+async def test_strict_parts_of_giant_uploads() -> None:
+    """Equal parts grow with the upload, so that even the largest one has at most 10,000 of them."""
+    body = noise(12 * MIB)
+    async with rig(MemoryBackend(capabilities=Capabilities(min_part_size=1000, strict_parts=True)), part_size=1000) as gateway:
+        done = await gateway.upload("key", [body])
+
+        assert done.code is None, done.body
+        assert (await gateway.get("key")).body == body

@@ -1,6 +1,7 @@
 """Commit points whose answer may be lost: the write token tells whether this write is at the key (data-paths.md section 2)."""
 
 import secrets
+import time
 from collections.abc import Awaitable
 
 from s4_format import FormatError, Manifest
@@ -15,6 +16,11 @@ LOST_CODES = frozenset({"NoSuchUpload", "PreconditionFailed", "ConditionalReques
 def new_token() -> str:
     """A random 128-bit write token, 32 lower-case hex digits."""
     return secrets.token_hex(16)
+
+
+def told_time(written: Written) -> int:
+    """A write's Last-Modified as far as its answer tells: at most a second off, and never in the future."""
+    return max(written.earliest, min(written.latest, int(time.time())))
 
 
 async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awaitable[Written]) -> Written:

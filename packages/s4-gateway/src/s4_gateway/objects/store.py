@@ -84,11 +84,22 @@ class ObjectStore:
         while True:
             await asyncio.sleep(self.core.options.sweep_seconds * random.uniform(0.5, 1.5))
             try:
-                await self.end_left_open()
-                for bucket in await self.core.backend.list_buckets():
-                    await self.uploads.roster.sweep(bucket.name)
+                await self.sweep()
             except Exception:  # noqa: BLE001 - whatever stops one sweep must not stop the next
                 _log.exception("the sweep ended early")
+
+    async def sweep(self) -> None:
+        """End what was left open, and clear away the records of ended uploads in all buckets.
+
+        Raises:
+            BackendError: the buckets could not be listed. A bucket that cannot be swept only costs a line in the log.
+        """
+        await self.end_left_open()
+        for bucket in await self.core.backend.list_buckets():
+            try:
+                await self.uploads.roster.sweep(bucket.name)
+            except BackendError as error:
+                _log.warning("bucket %r could not be swept: %s", bucket.name, error)
 
     async def close(self) -> None:
         """Finish clean-up, write the cache, stop the threads. The backend is closed by who opened it."""

@@ -1,10 +1,11 @@
 """Backend multipart uploads fed by one stream of stored bytes: equal parts, one ahead, aborted unless they complete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
-from s4_gateway.backend.abc import BackendError, Buffer, Condition, Pieces, Written
+from s4_gateway.backend.abc import BackendError, Buffer, Condition, Payload, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.commit import commit
 from s4_gateway.objects.core import Core
@@ -13,18 +14,54 @@ from s4_gateway.state.journal import OpenedUpload
 MAX_PARTS = 10_000
 
 
-class PartCutter:
-    """Cuts stored bytes into backend parts 1, 2, ... of exactly `size` bytes (the last shorter), so that also strict backends take them.
+class PartBuffer(Payload, Protocol):
+    """Takes the bytes of one part, then is its payload."""
 
-    One part is on its way while the next fills: two part sizes of memory.
+    async def add(self, piece: Buffer) -> None:
+        """Append stored bytes."""
+        ...
+
+    def close(self) -> None:
+        """Drop them; repeatable."""
+        ...
+
+
+class HeldPart:
+    """A part in memory; pieces are never joined."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Buffer] = []
+        self.size = 0
+
+    async def add(self, piece: Buffer) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        self._pieces = []
+
+
+class PartCutter:
+    """Cuts stored bytes into backend parts 1, 2, ... of exactly one size (the last shorter), so that also strict backends take them.
+
+    One part is on its way while the next fills. Close it whatever happens.
+
+    Args:
+        core: of the gateway.
+        target: bucket, key and id of the backend upload.
+        part_size: bytes of a part.
+        buffer: makes what a part is collected in.
     """
 
-    def __init__(self, core: Core, bucket: str, key: str, upload_id: str) -> None:
+    def __init__(self, core: Core, target: tuple[str, str, str], *, part_size: int, buffer: Callable[[], PartBuffer] = HeldPart) -> None:
         self._core = core
-        self._target = (bucket, key, upload_id)
-        self._part_size = max(core.options.part_size, core.backend.capabilities.min_part_size)
-        self._pieces: list[Buffer] = []
-        self._held = 0
+        self._target = target
+        self._part_size = part_size
+        self._buffer = buffer
+        self._filling = buffer()
         self._parts: list[tuple[int, str]] = []
         self._sending: asyncio.Task[str] | None = None
         self.size = 0
@@ -34,25 +71,24 @@ class PartCutter:
         """Append stored bytes."""
         view = memoryview(piece)
         self.size += len(view)
-        while self._held + len(view) >= self._part_size:
-            cut = self._part_size - self._held
-            self._pieces.append(view[:cut])
-            self._held += cut
+        while self._filling.size + len(view) >= self._part_size:
+            cut = self._part_size - self._filling.size
+            await self._filling.add(view[:cut])
             view = view[cut:]
             await self._send()
         if len(view):
-            self._pieces.append(view)
-            self._held += len(view)
+            await self._filling.add(view)
 
     async def finish(self) -> list[tuple[int, str]]:
         """Send the rest; (number, ETag) of all parts."""
-        if self._held or (self._sending is None and not self._parts):
+        if self._filling.size or (self._sending is None and not self._parts):
             await self._send()
         await self._collect()
         return self._parts
 
-    async def cancel(self) -> None:
+    async def close(self) -> None:
         """Stop what is on its way and wait until it is gone."""
+        self._filling.close()
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait((self._sending,))
@@ -64,9 +100,14 @@ class PartCutter:
         await self._collect()
         if len(self._parts) >= MAX_PARTS:
             raise S3Error("EntityTooLarge")
-        payload = Pieces(self._pieces, self._held)
-        self._pieces, self._held = [], 0
-        self._sending = asyncio.create_task(self._core.backend.upload_part(*self._target, len(self._parts) + 1, payload))
+        full, self._filling = self._filling, self._buffer()
+        self._sending = asyncio.create_task(self._upload(len(self._parts) + 1, full))
+
+    async def _upload(self, number: int, part: PartBuffer) -> str:
+        try:
+            return await self._core.backend.upload_part(*self._target, number, part)
+        finally:
+            part.close()
 
     async def _collect(self) -> None:
         if self._sending is not None:
@@ -83,7 +124,7 @@ class StreamUpload:
         self._key = key
         self._opened: OpenedUpload | None = None
         """While nobody but this PUT can end the upload, and it is sure that it has not ended."""
-        self._cutter = PartCutter(core, bucket, key, "")
+        self._cutter = self._cut("")
         self._parts: Sequence[tuple[int, str]] = ()
 
     @property
@@ -105,8 +146,12 @@ class StreamUpload:
     async def _open(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:
         upload_id = await self._core.backend.create_multipart(self._bucket, self._key, headers=headers, metadata=metadata)
         self._opened = OpenedUpload(self._bucket, self._key, upload_id)
-        self._cutter = PartCutter(self._core, self._bucket, self._key, upload_id)
+        self._cutter = self._cut(upload_id)
         await self._core.journal.opened(self._opened)
+
+    def _cut(self, upload_id: str) -> PartCutter:
+        part_size = max(self._core.options.part_size, self._core.backend.capabilities.min_part_size)
+        return PartCutter(self._core, (self._bucket, self._key, upload_id), part_size=part_size)
 
     async def add(self, piece: Buffer) -> None:
         """Append stored bytes."""
@@ -138,7 +183,7 @@ class StreamUpload:
         return written
 
     async def _abort(self, upload: OpenedUpload) -> None:
-        await self._cutter.cancel()
+        await self._cutter.close()
         try:
             await self._core.backend.abort_multipart(upload.bucket, upload.key, upload.upload_id)
         except BackendError as error:

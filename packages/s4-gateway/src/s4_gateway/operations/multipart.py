@@ -17,7 +17,7 @@ from s4_gateway.objects.store import ObjectStore
 from s4_gateway.objects.uploads.complete import CompleteRequest, Finished
 from s4_gateway.objects.uploads.manifest import Choice
 from s4_gateway.objects.uploads.part import PartRequest
-from s4_gateway.objects.uploads.records import UploadRecord, new_upload_id
+from s4_gateway.objects.uploads.records import UploadRecord, id_order, new_upload_id
 from s4_gateway.objects.uploads.shelf import Upload
 from s4_gateway.operations.answers import OWNER
 from s4_gateway.operations.results import (
@@ -93,7 +93,7 @@ async def upload_part(store: ObjectStore, call: Call) -> Empty:
         raise S3Error("MissingContentLength", close=True)
     promised = Promised.from_headers(call.headers)
     upload = await _open(store, call)
-    digested = await store.uploads.parts.put(upload, PartRequest(number, call.body, _part_expected(upload, promised)))
+    digested = (await store.uploads.parts.put(upload, PartRequest(number, call.body, _part_expected(upload, promised)))).digested
     return Empty(200, {"etag": quote_etag(digested.etag), **checksum_headers(_part_checksums(upload, digested, promised), None)})
 
 
@@ -117,12 +117,12 @@ async def upload_part_copy(store: ObjectStore, call: Call) -> CopyDone:
     opened = await store.reader.open(ReadRequest(source.bucket, source.key, source.version_id, check, select, Wanted()))
     try:
         body = LogicalBody(opened)
-        digested = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised())))
+        stored = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised())))
     finally:
         await opened.chunks.aclose()
     headers = {} if opened.face.stored.version_id is None else {"x-amz-copy-source-version-id": opened.face.stored.version_id}
-    modified = await store.uploads.part_time(upload, number)
-    return CopyDone(digested.etag, modified, part=True, checksums=_part_checksums(upload, digested, Promised()), headers=headers)
+    checksums = _part_checksums(upload, stored.digested, Promised())
+    return CopyDone(stored.digested.etag, stored.modified, part=True, checksums=checksums, headers=headers)
 
 
 async def complete_multipart_upload(store: ObjectStore, call: Call) -> PendingUpload:
@@ -213,15 +213,13 @@ async def list_multipart_uploads(store: ObjectStore, call: Call) -> UploadList:
     prefixes: list[str] = []
     last: tuple[str, str] | None = None
     truncated = False
-    passed = not id_marker
     for upload in await store.uploads.roster.uploads(call.bucket, prefix=prefix):
-        key = upload.record.key
-        if key < key_marker or (key == key_marker and (not id_marker or not passed)):
-            passed = passed or upload.upload_id == id_marker
+        key, upload_id = upload.record.key, upload.upload_id
+        if key < key_marker or (key == key_marker and (not id_marker or id_order(upload_id) <= id_order(id_marker))):
             continue
         cut = key.find(delimiter, len(prefix)) if delimiter else -1
         name = key[: cut + len(delimiter)] if cut >= 0 else None
-        if name is not None and (name in prefixes or name <= key_marker):
+        if name is not None and (name <= key_marker or name in prefixes[-1:]):
             continue
         if len(rows) + len(prefixes) >= limit:
             truncated = limit > 0
@@ -230,8 +228,8 @@ async def list_multipart_uploads(store: ObjectStore, call: Call) -> UploadList:
             prefixes.append(name)
             last = (name, "")
         else:
-            rows.append(UploadRow(key, upload.upload_id, upload.initiated, upload.record.checksum_algorithm, upload.record.checksum_type))
-            last = (key, upload.upload_id)
+            rows.append(UploadRow(key, upload_id, upload.initiated, upload.record.checksum_algorithm, upload.record.checksum_type))
+            last = (key, upload_id)
     return UploadList(
         call.bucket,
         prefix,

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from s4_format import Attributes as TrailerAttributes
@@ -12,25 +13,28 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.attributes import Layout as BodyLayout
 from s4_gateway.objects.core import Core
-from s4_gateway.objects.stream_upload import PartCutter
+from s4_gateway.objects.stream_upload import MAX_PARTS, PartCutter
 from s4_gateway.objects.together import together
 from s4_gateway.objects.uploads.grouping import Group, group_parts
 from s4_gateway.objects.uploads.join import Joiner, Layout, RecordReader
 from s4_gateway.objects.uploads.manifest import Chosen, object_checksums
+from s4_gateway.objects.uploads.records import PartRecord
 from s4_gateway.objects.uploads.shelf import Upload
-from s4_gateway.objects.uploads.spool import SpoolQuota
+from s4_gateway.objects.uploads.spool import Spool, SpoolQuota
 
 JOINS_AT_ONCE = 2
 """Groups that are read and sent at the same time: one is read while one is sent."""
 READS_AT_ONCE = 8
+TRAILER_ALLOWANCE = 16 << 20
+"""More than any trailer takes, when only the parts' sizes are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssembledBody:
     """Backend parts that are all in place."""
 
-    offers: Sequence[Sequence[tuple[int, str]]]
-    """(number, ETag) lists for the backend's Complete, the likeliest first."""
+    parts: Sequence[tuple[int, str]]
+    """(number, ETag) for the backend's Complete."""
     attributes: Attributes
     frames: FrameTable
     size: int
@@ -45,89 +49,109 @@ class Assembly:
         self._upload = upload
         self._chosen = chosen
         self._stated = stated
+        self._quota = quota
         self._records = RecordReader(core, upload)
         self._joiner = Joiner(core, quota, self._records)
-        self._etags: dict[int, list[str]] = {}
 
-    async def run(self, backend_id: str) -> AssembledBody:
-        """Send what is staged to the backend upload.
+    async def run(self, backend_id: str, parts: Sequence[PartRecord]) -> AssembledBody:
+        """Send what is staged, and the trailer, to the backend upload.
+
+        Args:
+            backend_id: the backend upload.
+            parts: the records chosen, or `variants` of them.
 
         Raises:
             S3Error: InvalidPart, BadDigest (what the client stated does not hold), InternalError (a damaged record).
             BackendError: as the backend says.
         """
         if self._core.backend.capabilities.strict_parts:
-            return await self._cut(backend_id)
-        return await self._group(backend_id)
+            return await self._cut(backend_id, parts)
+        return await self._group(backend_id, parts)
 
-    async def _group(self, backend_id: str) -> AssembledBody:
+    async def rivals(self) -> Mapping[int, Sequence[PartRecord]]:
+        """Direct records of the same content that name another backend part than the chosen one does, by part number."""
+        found: dict[int, list[PartRecord]] = {}
+        chosen = {part.number: part for part in self._chosen.parts}
+        for number, records in self._chosen.alternatives.items():
+            seen = [(await self._records.direct(chosen[number]))[0]]
+            for record in records:
+                direct, _ = await self._records.direct(record)
+                if direct not in seen:
+                    seen.append(direct)
+                    found.setdefault(number, []).append(record)
+        return found
+
+    async def _group(self, backend_id: str, parts: Sequence[PartRecord]) -> AssembledBody:
         """Joined groups; the last one, which takes the trailer, when all others are read."""
         options = self._core.options
-        groups = group_parts(self._chosen.parts, minimum=self._core.backend.capabilities.min_part_size, target=options.part_size)
+        groups = group_parts(parts, minimum=self._core.backend.capabilities.min_part_size, target=options.part_size)
         joins, reads = asyncio.Semaphore(JOINS_AT_ONCE), asyncio.Semaphore(READS_AT_ONCE)
 
-        async def place(group: Group) -> Layout:
+        async def place(group: Group) -> tuple[str, Layout]:
             async with reads if group.direct else joins:
                 return await (self._read_direct(group) if group.direct else self._join(backend_id, group))
 
         async with self._core.budget.reserve(JOINS_AT_ONCE * options.spool_memory):
-            layouts = await together(place(group) for group in groups[:-1])
-            return await self._join_last(backend_id, groups[-1], layouts)
+            placed = await together(place(group) for group in groups[:-1])
+            last, attributes, frames, size = await self._join_last(backend_id, groups[-1], [layout for _, layout in placed])
+        tags = [*(tag for tag, _ in placed), last]
+        return AssembledBody([(group.number, tag) for group, tag in zip(groups, tags, strict=True)], attributes, frames, size)
 
-    async def _read_direct(self, group: Group) -> Layout:
+    async def _read_direct(self, group: Group) -> tuple[str, Layout]:
         direct, layout = await self._records.direct(group.members[0])
-        others = [(await self._records.direct(other))[0].etag for other in self._chosen.alternatives.get(group.number, ())]
-        self._etags[group.number] = [direct.etag, *others]
-        return layout
+        return direct.etag, layout
 
-    async def _join(self, backend_id: str, group: Group) -> Layout:
-        record = self._upload.record
+    async def _join(self, backend_id: str, group: Group) -> tuple[str, Layout]:
         spool = self._joiner.spool()
         try:
             layout = await self._joiner.fill(spool, group)
-            self._etags[group.number] = [await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)]
+            return await self._send(backend_id, group, spool), layout
         finally:
             spool.close()
-        return layout
 
-    async def _join_last(self, backend_id: str, group: Group, layouts: list[Layout]) -> AssembledBody:
-        record = self._upload.record
+    async def _join_last(self, backend_id: str, group: Group, layouts: list[Layout]) -> tuple[str, Attributes, FrameTable, int]:
         spool = self._joiner.spool()
         try:
             layouts = [*layouts, await self._joiner.fill(spool, group)]
-            attributes, frames = self._attributes(layouts), _table(layouts)
             offset = sum(layout.frames.stored_size for layout in layouts)
-            trailer = _trailer(attributes, frames, offset=offset)
+            attributes, frames, trailer = await self._describe(layouts, offset)
             await spool.add(trailer)
-            self._etags[group.number] = [await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)]
+            return await self._send(backend_id, group, spool), attributes, frames, offset + len(trailer)
         finally:
             spool.close()
-        return AssembledBody(self._offers(), attributes, frames, offset + len(trailer))
 
-    def _offers(self) -> list[list[tuple[int, str]]]:
-        tags = sorted(self._etags.items())
-        return [
-            [(number, known[min(attempt, len(known) - 1)]) for number, known in tags]
-            for attempt in range(max(map(len, self._etags.values())))
-        ]
-
-    async def _cut(self, backend_id: str) -> AssembledBody:
-        """For backends that want equal parts everything is staged; the body is cut at equal positions, whatever the frames."""
+    async def _send(self, backend_id: str, group: Group, spool: Spool) -> str:
         record = self._upload.record
-        cutter = PartCutter(self._core, record.bucket, record.key, backend_id)
+        return await self._core.backend.upload_part(record.bucket, record.key, backend_id, group.number, spool)
+
+    async def _cut(self, backend_id: str, parts: Sequence[PartRecord]) -> AssembledBody:
+        """For backends that want equal parts everything is staged; the body is cut at equal positions, whatever the frames."""
+        record, options = self._upload.record, self._core.options
+        most = sum(part.stored_size for part in parts) + TRAILER_ALLOWANCE
+        part_size = max(options.part_size, self._core.backend.capabilities.min_part_size, -(-most // MAX_PARTS))
+        cutter = PartCutter(self._core, (record.bucket, record.key, backend_id), part_size=part_size, buffer=self._joiner.spool)
         layout = Layout()
-        async with self._core.budget.reserve(3 * self._core.options.part_size):
+        async with self._core.budget.reserve(JOINS_AT_ONCE * options.spool_memory):
             try:
-                for part in self._chosen.parts:
-                    async for chunk in self._records.staged(part, layout):
-                        await cutter.add(chunk)
-                attributes, frames = self._attributes([layout]), layout.frames.build()
-                await cutter.add(_trailer(attributes, frames, offset=cutter.size))
-                parts = await cutter.finish()
-            except BaseException:
-                await cutter.cancel()
-                raise
-        return AssembledBody([parts], attributes, frames, cutter.size)
+                for part in parts:
+                    async with aclosing(self._records.staged(part, layout)) as chunks:
+                        async for chunk in chunks:
+                            await cutter.add(chunk)
+                attributes, frames, trailer = await self._describe([layout], cutter.size)
+                await cutter.add(trailer)
+                sent = await cutter.finish()
+            finally:
+                await cutter.close()
+        return AssembledBody(sent, attributes, frames, cutter.size)
+
+    async def _describe(self, layouts: Sequence[Layout], offset: int) -> tuple[Attributes, FrameTable, bytes]:
+        """What the finished object is, and the trailer that says so. In a thread: an index may have a million rows."""
+
+        def describe() -> tuple[Attributes, FrameTable, bytes]:
+            attributes, frames = self._attributes(layouts), _table(layouts)
+            return attributes, frames, _trailer(attributes, frames, offset=offset)
+
+        return await asyncio.get_running_loop().run_in_executor(self._core.codecs, describe)
 
     def _attributes(self, layouts: Sequence[Layout]) -> Attributes:
         """The finished object, with what the client stated checked."""

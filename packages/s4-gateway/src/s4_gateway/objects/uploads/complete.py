@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from weakref import WeakValueDictionary
 
 from s4_format import Manifest
@@ -19,18 +21,26 @@ from s4_gateway.objects.sidecar import write_sidecar
 from s4_gateway.objects.stamp import has_room, multipart_metadata
 from s4_gateway.objects.uploads.assemble import AssembledBody, Assembly
 from s4_gateway.objects.uploads.late import LateUploads
-from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag
+from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag, variants
 from s4_gateway.objects.uploads.part import default_codec
-from s4_gateway.objects.uploads.records import BackendRecord, folder, upload_token
+from s4_gateway.objects.uploads.records import PartRecord, folder, upload_token
 from s4_gateway.objects.uploads.shelf import Shelf, Upload, part_records
 from s4_gateway.objects.uploads.spool import SpoolQuota
 from s4_gateway.state.cache import Entry
 
-MOST_ATTEMPTS = 3
-"""How many combinations of direct records with equal MD5 are offered to the backend."""
+MOST_VARIANTS = 16
+"""How many selections of direct records of equal content are offered to the backend."""
+RETRIES = 2
+"""How often the same selection is sent again where the backend does not know a part: another gateway may have sent that part anew, under
+another ETag.
+"""
+RETRY_SECONDS = 0.2
 ELSEWHERE_SECONDS = 5.0
 """How long a Complete whose backend upload is gone waits for the object that another gateway is making of it."""
 ELSEWHERE_PAUSE_SECONDS = 0.2
+
+CONTRADICTED = frozenset({"InvalidPart", "NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict"})
+"""Refusals that may mean that the upload was completed already: by another gateway, or by an attempt whose answer was lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,16 +100,18 @@ class Completer:
             BackendError: as the backend says.
         """
         try:
-            upload = await self.shelf.open(request.bucket, request.key, request.upload_id, fresh=True)
-            entries = await self.shelf.entries(upload)
-            chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
-        except S3Error as error:
-            done = await self.meanwhile(request, error)
+            return await self._prepare(request)
+        except (S3Error, BackendError) as error:
+            done = await self.already(request) if error.code in CONTRADICTED else None
             if done is None:
                 raise
             return done
-        condition = await self._condition(request)
-        return Completion(self, request, upload, chosen, entries, condition)
+
+    async def _prepare(self, request: CompleteRequest) -> "Completion":
+        upload = await self.shelf.open(request.bucket, request.key, request.upload_id, fresh=True)
+        entries = await self.shelf.entries(upload)
+        chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
+        return Completion(self, request, upload, chosen, entries, await self._condition(request))
 
     async def is_open(self, request: CompleteRequest) -> bool:
         """Whether the upload still has its record."""
@@ -111,16 +123,10 @@ class Completer:
             raise
         return True
 
-    async def meanwhile(self, request: CompleteRequest, error: S3Error | BackendError) -> Finished | None:
-        """What another Complete of this upload made of it while this one ran into `error`: parts disappear while the other tidies up."""
-        if error.code == "NoSuchUpload":
-            return await self.already(request)
-        if error.code in ("InvalidPart", "NoSuchKey") and not await self.is_open(request):
-            return await self.already(request)
-        return None
-
     async def elsewhere(self, request: CompleteRequest) -> Finished | None:
-        """The same where the backend upload is gone: somebody else is committing it, unless its records go without an object."""
+        """What another gateway makes of the upload, where its backend upload is gone: somebody is committing it, unless its records go
+        without an object.
+        """
         deadline = asyncio.get_running_loop().time() + ELSEWHERE_SECONDS
         while True:
             is_open = await self.is_open(request)
@@ -195,16 +201,16 @@ class Completion:
         turn = self._owner.turn(self._request.upload_id)
         waited = turn.locked()
         async with turn:
-            if waited and not await self._owner.is_open(self._request):
-                done = await self._owner.already(self._request)
-                if done is None:
-                    raise S3Error("NoSuchUpload")
-                return done
             try:
+                if waited and not await self._owner.is_open(self._request):
+                    raise S3Error("NoSuchUpload")
                 return await self._run()
             except (S3Error, BackendError) as error:
-                gone = error.code == "NoSuchUpload"
-                done = await (self._owner.elsewhere(self._request) if gone else self._owner.meanwhile(self._request, error))
+                done = None
+                if error.code == "NoSuchUpload":
+                    done = await self._owner.elsewhere(self._request)
+                elif error.code in CONTRADICTED:
+                    done = await self._owner.already(self._request)
                 if done is None:
                     raise
                 return done
@@ -214,8 +220,7 @@ class Completion:
         backend = await self._owner.late.ensure(upload, self._metadata(), manifest=chosen.digest)
         if backend.upload_id is None or backend.manifest not in (None, chosen.digest):
             raise S3Error("OperationAborted", "Another list of parts is being completed for this upload.")
-        body = await Assembly(self._core, upload, chosen, self._owner.quota, self._request.checksums).run(backend.upload_id)
-        written = await self._commit(backend, body)
+        written, body = await self._commit(backend.upload_id)
         attributes = replace(body.attributes, frames=body.frames)
         stored = await self._confirmed(written, body, attributes)
         await self._tidy()
@@ -231,18 +236,33 @@ class Completion:
         own = multipart_metadata(default_codec(self._core), token, size=self._chosen.size, etag=etag, crc64nvme=crc if etag else None)
         return {**record.metadata, **own}
 
-    async def _commit(self, backend: BackendRecord, body: AssembledBody) -> Written:
-        """The commit point. Direct records of equal MD5 are offered one after the other: only the backend knows which part it still has."""
-        record = self._upload.record
-        assert backend.upload_id is not None
-        for attempt, parts in enumerate(body.offers[:MOST_ATTEMPTS], 1):
-            write = self._core.backend.complete_multipart(record.bucket, record.key, backend.upload_id, parts, condition=self._condition)
+    async def _commit(self, backend_id: str) -> tuple[Written, AssembledBody]:
+        """The commit point. Where the backend does not know a part, other direct records of the same content are tried: only the backend
+        knows which of them its part still is. Each has its own frames, so each gets its own trailer.
+        """
+        assembly = Assembly(self._core, self._upload, self._chosen, self._owner.quota, self._request.checksums)
+        selections: Iterator[Sequence[PartRecord]] | None = None
+        parts: Sequence[PartRecord] = self._chosen.parts
+        while True:
+            body = await assembly.run(backend_id, parts)
             try:
-                return await commit(self._core.backend, record.bucket, record.key, upload_token(self._upload.upload_id), write)
+                return await self._offer(backend_id, body.parts), body
             except BackendError as error:
-                if error.code != "InvalidPart" or attempt == len(body.offers[:MOST_ATTEMPTS]):
+                if error.code != "InvalidPart":
                     raise
-        raise AssertionError("an upload always has one offer")
+                if selections is None:
+                    others = variants(self._chosen.parts, await assembly.rivals(), most=MOST_VARIANTS)
+                    selections = chain(others, repeat(self._chosen.parts, RETRIES))
+                selected = next(selections, None)
+                if selected is None:
+                    raise
+                parts = selected
+            await asyncio.sleep(random.uniform(0, RETRY_SECONDS))
+
+    async def _offer(self, backend_id: str, parts: Sequence[tuple[int, str]]) -> Written:
+        record = self._upload.record
+        write = self._core.backend.complete_multipart(record.bucket, record.key, backend_id, parts, condition=self._condition)
+        return await commit(self._core.backend, record.bucket, record.key, upload_token(self._upload.upload_id), write)
 
     async def _confirmed(self, written: Written, body: AssembledBody, attributes: Attributes) -> StoredObject | None:
         """Sidecar and cache only for an object that is still this upload's: some backends answer 200 to a repeated Complete."""

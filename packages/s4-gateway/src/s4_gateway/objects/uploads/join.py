@@ -1,6 +1,7 @@
 """Reading records at Complete: direct ones for their frame tables, staged ones into joined backend parts (data-paths.md 3.5)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from s4_format import END, NEED_DATA, FormatError, Frame, FrameReader, FrameTableBuilder, Padding, crc32c, padding_for, padding_header
@@ -31,9 +32,16 @@ class RecordReader:
     def __init__(self, core: Core, upload: Upload) -> None:
         self._core = core
         self._upload = upload
+        self._direct: dict[str, tuple[DirectPart, Layout]] = {}
 
     async def direct(self, part: PartRecord) -> tuple[DirectPart, Layout]:
-        """A direct part's backend ETag and frames."""
+        """A direct part's backend ETag and frames; read once."""
+        known = self._direct.get(part.name)
+        if known is None:
+            known = self._direct[part.name] = await self._read_direct(part)
+        return known
+
+    async def _read_direct(self, part: PartRecord) -> tuple[DirectPart, Layout]:
         download = await self._open(part)
         async with download:
             if download.object.size > MAX_RECORD_BYTES:
@@ -51,7 +59,7 @@ class RecordReader:
             raise _damaged(part)
         return body, layout
 
-    async def staged(self, part: PartRecord, layout: Layout) -> AsyncIterator[bytes]:
+    async def staged(self, part: PartRecord, layout: Layout) -> AsyncGenerator[bytes, None]:
         """A staged part's stored bytes; `layout` is complete and everything checked when it ends."""
         before = layout.frames.original_size
         reader = FrameReader()
@@ -122,8 +130,9 @@ class Joiner:
         """Join the group's members, padded to its minimum."""
         layout = Layout()
         for part in group.members:
-            async for chunk in self._reader.staged(part, layout):
-                await spool.add(chunk)
+            async with aclosing(self._reader.staged(part, layout)) as chunks:
+                async for chunk in chunks:
+                    await spool.add(chunk)
         if group.pad_to is not None and not group.trailer:
             await pad(spool, group.pad_to, layout.frames)
         return layout

@@ -1,7 +1,6 @@
 """The backend upload: created late, by whoever first needs it, with exactly one winner (data-paths.md 3.2)."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from s4_gateway.backend.abc import BackendError, Outcome
 from s4_gateway.errors import S3Error
@@ -29,6 +28,7 @@ class LateUploads:
         """The backend upload of this upload, created now if there is none.
 
         Args:
+            upload: whose.
             metadata: for the new backend upload.
             manifest: SHA-256 of the client's manifest where Complete asks.
 
@@ -39,27 +39,54 @@ class LateUploads:
         known = self._known.get(upload.upload_id)
         if known is not None:
             return known
-        record = upload.record
-        backend_id = await self._core.backend.create_multipart(record.bucket, record.key, headers=record.headers, metadata=metadata)
-        opened = OpenedUpload(record.bucket, record.key, backend_id, f"{upload.shelf}/{backend_key(upload.upload_id)}")
-        await self._core.journal.opened(opened)
-        own = BackendRecord(backend_id, manifest)
+        if self._core.backend.capabilities.conditional_put:
+            return self._keep(upload, await self._core.to_the_end(self.create(upload, metadata, manifest=manifest)))
+        # Without conditional writes no race could have one winner: it was created together with the upload, or there is no upload.
+        published = await self._shelf.backend_record(upload)
+        if published is None:
+            raise S3Error("NoSuchUpload")
+        return self._keep(upload, published)
+
+    async def create(self, upload: Upload, metadata: Mapping[str, str], *, manifest: str | None = None) -> BackendRecord:
+        """Open a backend upload and publish it, or find out which one was published instead. Run it under `Core.to_the_end`.
+
+        Raises:
+            S3Error: ServiceUnavailable (it cannot be told which upload was published).
+            BackendError: as the backend says.
+        """
+        bucket, key = upload.record.bucket, upload.record.key
+        backend_id = await self._core.backend.create_multipart(bucket, key, headers=upload.record.headers, metadata=metadata)
+        opened = OpenedUpload(bucket, key, backend_id, f"{upload.shelf}/{backend_key(upload.upload_id)}")
+        own = BackendRecord(bucket, key, backend_id, manifest)
         try:
+            await self._core.journal.opened(opened)
             await self._shelf.publish(upload, own)
-            winner: BackendRecord | None = own
+        except S3Error:
+            await self._discard(opened)
+            raise
         except BackendError as error:
             if error.status not in (409, 412) and error.outcome is not Outcome.UNKNOWN:
                 await self._discard(opened)
                 raise
-            # The refusal may answer one's own lost attempt: only the record tells. If it cannot be read nothing is aborted.
+            return await self._winner(upload, opened)
+        await self._core.journal.ended(opened)
+        return own
+
+    async def _winner(self, upload: Upload, opened: OpenedUpload) -> BackendRecord:
+        """Which upload is published. A refusal may answer one's own lost attempt: only the record tells, without it nothing is aborted."""
+        try:
             winner = await self._shelf.backend_record(upload)
+        except BaseException:
+            await self._core.journal.abandoned(opened)
+            raise
         if winner is None:
+            await self._core.journal.abandoned(opened)
             raise S3Error("ServiceUnavailable", "The outcome of opening the upload is unknown; try again.")
-        if winner.upload_id != backend_id:
-            await self._discard(opened)
-        else:
+        if winner.upload_id == opened.upload_id:
             await self._core.journal.ended(opened)
-        return self._keep(upload, winner)
+        else:
+            await self._discard(opened)
+        return winner
 
     def _keep(self, upload: Upload, winner: BackendRecord) -> BackendRecord:
         if winner.upload_id is None:
@@ -71,7 +98,11 @@ class LateUploads:
         return winner
 
     async def _discard(self, opened: OpenedUpload) -> None:
-        """Abort an upload that no record names; a failure stays in the journal."""
-        with suppress(BackendError):
+        """Abort an upload that no record names; one that could not be aborted is tried again later."""
+        try:
             await self._core.backend.abort_multipart(opened.bucket, opened.key, opened.upload_id)
-            await self._core.journal.ended(opened)
+        except BackendError as error:
+            if error.status != 404:
+                await self._core.journal.abandoned(opened)
+                return
+        await self._core.journal.ended(opened)

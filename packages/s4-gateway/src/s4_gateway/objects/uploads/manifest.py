@@ -1,10 +1,10 @@
 """The client's manifest at Complete: which record each part is, and what the finished object is (data-paths.md 3.4, 3.5). Pure."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain, combinations, islice, pairwise, product
 
 from s4_codecs import CRC_ALGORITHMS, Digests, combine_crc, crc_bytes
 from s4_format import composite_etag
@@ -34,7 +34,7 @@ class Chosen:
 
     parts: tuple[PartRecord, ...]
     alternatives: Mapping[int, tuple[PartRecord, ...]]
-    """Other direct records of the same part and MD5: only the backend knows which of them its part still is."""
+    """Other direct records of the same part and content: only the backend knows which of them its part still is."""
     stated: Mapping[int, Mapping[str, str]]
     """Checksums that the manifest states, by part number."""
     digest: str
@@ -91,8 +91,23 @@ def _select(candidates: Sequence[PartRecord]) -> tuple[PartRecord, tuple[PartRec
     staged = [record for record in candidates if not record.direct]
     if staged:
         return min(staged), ()
-    newest_first = sorted(candidates, key=_age, reverse=True)
-    return newest_first[0], tuple(newest_first[1:])
+    newest, *older = sorted(candidates, key=_age, reverse=True)
+    return newest, tuple(record for record in older if (record.size, record.crc64nvme) == (newest.size, newest.crc64nvme))
+
+
+def variants(parts: Sequence[PartRecord], others: Mapping[int, Sequence[PartRecord]], *, most: int) -> Iterator[tuple[PartRecord, ...]]:
+    """Selections with other direct records in the place of the newest ones, the likeliest first: as few others as possible.
+
+    Args:
+        parts: the first selection, which is not repeated.
+        others: by part number.
+        most: so many at most.
+    """
+    replaced = chain.from_iterable(combinations(sorted(others), count) for count in range(1, len(others) + 1))
+    picks = chain.from_iterable(product(*(others[number] for number in numbers)) for numbers in replaced)
+    for pick in islice(picks, most):
+        changed = {record.number: record for record in pick}
+        yield tuple(changed.get(part.number, part) for part in parts)
 
 
 def _age(record: PartRecord) -> tuple[int, int]:

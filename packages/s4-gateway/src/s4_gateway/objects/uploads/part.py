@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async, part_frame_size
 from s4_format import CodecId, codec_from_label
 
-from s4_gateway.backend.abc import BackendError, Pieces
+from s4_gateway.backend.abc import BackendError, Pieces, Written
 from s4_gateway.errors import S3Error
+from s4_gateway.objects.commit import told_time
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import MAX_PUT_BYTES
@@ -31,6 +32,15 @@ class PartRequest:
     expected: Expected
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that is stored."""
+
+    digested: Digested
+    modified: int
+    """Its Last-Modified, as far as the store's answer tells it."""
+
+
 class PartStore:
     """Stores parts of open uploads."""
 
@@ -40,7 +50,7 @@ class PartStore:
         self._late = late
         self._quota = quota
 
-    async def put(self, upload: Upload, request: PartRequest) -> Digested:
+    async def put(self, upload: Upload, request: PartRequest) -> StoredPart:
         """Store one part. Nothing is sent before its length and digests hold, so a bad retry cannot replace a good part.
 
         Raises:
@@ -57,12 +67,12 @@ class PartStore:
                 if spool.size > self._core.backend.capabilities.max_part_size:
                     raise S3Error("EntityTooLarge", "The stored form of this part is larger than the backend's largest part.")
                 if await self._direct(upload, request.number, spool):
-                    await self._send(upload, request.number, spool, encoder, digested)
+                    written = await self._send(upload, request.number, spool, encoder, digested)
                 else:
-                    await self._stage(upload, request.number, spool, digested)
+                    written = await self._stage(upload, request.number, spool, digested)
         finally:
             spool.close()
-        return digested
+        return StoredPart(digested, told_time(written))
 
     async def _fill(self, spool: Spool, request: PartRequest) -> tuple[ObjectEncoder, Digested]:
         options = self._core.options
@@ -94,7 +104,7 @@ class PartStore:
         await pad(spool, capabilities.min_part_size)
         return True
 
-    async def _send(self, upload: Upload, number: int, spool: Spool, encoder: ObjectEncoder, digested: Digested) -> None:
+    async def _send(self, upload: Upload, number: int, spool: Spool, encoder: ObjectEncoder, digested: Digested) -> Written:
         record = upload.record
         codec = default_codec(self._core)
         backend = await self._late.ensure(upload, {**record.metadata, **multipart_metadata(codec, upload_token(upload.upload_id))})
@@ -107,17 +117,18 @@ class PartStore:
                 self._shelf.forget(upload.upload_id)
             raise
         frames = tuple((entry.original_size, entry.stored_size) for entry in encoder.frames)
-        body = DirectPart(etag, spool.size, frames).pack()
-        await self._core.backend.put_object(
+        write = self._core.backend.put_object(
             upload.shelf,
             self._name(upload, number, digested, direct=True),
-            Pieces.of(body),
+            Pieces.of(DirectPart(etag, spool.size, frames).pack()),
             headers=JSON_TYPE,
             metadata=self._metadata(upload, digested),
         )
+        # It has replaced an earlier part of this number: unrecorded, that one would be missed in vain.
+        return await self._core.to_the_end(write)
 
-    async def _stage(self, upload: Upload, number: int, spool: Spool, digested: Digested) -> None:
-        await self._core.backend.put_object(
+    async def _stage(self, upload: Upload, number: int, spool: Spool, digested: Digested) -> Written:
+        return await self._core.backend.put_object(
             upload.shelf,
             self._name(upload, number, digested, direct=False),
             spool,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from s4_format import MULTIPART_PREFIX
@@ -14,12 +14,21 @@ from s4_gateway.objects.core import Core
 from s4_gateway.objects.together import together
 from s4_gateway.objects.uploads.late import LateUploads
 from s4_gateway.objects.uploads.manifest import newest_parts
-from s4_gateway.objects.uploads.records import CHECKSUM, BackendRecord, PartRecord, UploadRecord, backend_key, folder, upload_key
-from s4_gateway.objects.uploads.shelf import Shelf, Upload, list_all
+from s4_gateway.objects.uploads.records import (
+    CHECKSUM,
+    BackendRecord,
+    PartRecord,
+    UploadRecord,
+    backend_key,
+    folder,
+    id_order,
+    is_upload_id,
+    upload_key,
+)
+from s4_gateway.objects.uploads.shelf import READS_AT_ONCE, Shelf, Upload, listed, part_records
 
 STALE_SECONDS = 24 * 3600
 """Age below which nothing is swept: a Complete that works from an old listing must still find the tombstone."""
-READS_AT_ONCE = 32
 
 _log = logging.getLogger(__name__)
 
@@ -51,29 +60,42 @@ class Roster:
         self._late = late
 
     async def parts(self, upload: Upload, *, after: int, limit: int) -> tuple[list[ListedPart], bool]:
-        """Parts with numbers above `after`, at most `limit`, and whether more follow."""
-        behind = [record for record in newest_parts(await self._shelf.parts(upload)) if record.number > after]
+        """Parts with numbers above `after`, at most `limit`, and whether more follow.
+
+        Raises:
+            S3Error: NoSuchUpload.
+        """
+        newest = newest_parts(part_records(await self._shelf.entries(upload)))
+        behind = [record for record in newest if record.number > after]
         gate = asyncio.Semaphore(READS_AT_ONCE)
 
-        async def listed(record: PartRecord) -> ListedPart:
+        async def checked(record: PartRecord) -> ListedPart:
             if upload.record.checksum_algorithm is None:
                 return ListedPart(record, None)
             if upload.record.checksum_algorithm == "crc64nvme":
                 return ListedPart(record, record.crc64nvme)
             async with gate:
-                stored = await self._core.backend.head_object(upload.shelf, folder(upload.upload_id) + record.name)
-            return ListedPart(record, stored.metadata.get(CHECKSUM))
+                return ListedPart(record, await self._checksum(upload, record))
 
-        return await together(map(listed, behind[:limit])), len(behind) > limit
+        return await together(map(checked, behind[:limit])), limit > 0 and len(behind) > limit
+
+    async def _checksum(self, upload: Upload, record: PartRecord) -> str | None:
+        try:
+            stored = await self._core.backend.head_object(upload.shelf, folder(upload.upload_id) + record.name)
+        except BackendError as error:
+            if error.status == 404:
+                # Records go only when their upload has ended.
+                raise S3Error("NoSuchUpload") from error
+            raise
+        return stored.metadata.get(CHECKSUM)
 
     async def uploads(self, bucket: str, *, prefix: str) -> list[ListedUpload]:
         """All open uploads of a bucket whose key begins with `prefix`, by key and then by age."""
         gate = asyncio.Semaphore(READS_AT_ONCE)
-        home = await self._shelf.home(bucket)
 
-        async def read(entry: ListEntry) -> ListedUpload | None:
+        async def read(shelf: str, entry: ListEntry) -> ListedUpload | None:
             async with gate:
-                data = await self._shelf.read(home, entry.key)
+                data = await self._shelf.read(shelf, entry.key)
             if data is None:
                 return None
             record = UploadRecord.unpack(data)
@@ -81,9 +103,14 @@ class Roster:
                 return None
             return ListedUpload(entry.key.split("/")[1], record, entry.modified)
 
-        records = [entry for entry in await list_all(self._core, home, MULTIPART_PREFIX) if entry.key.endswith("/upload")]
-        found = [upload for upload in await together(map(read, records)) if upload is not None]
-        return sorted(found, key=lambda upload: (upload.record.key, upload.initiated, upload.upload_id))
+        records = [
+            (shelf, entry)
+            for shelf in await self._shelf.shelves(bucket)
+            async for entry in listed(self._core, shelf, MULTIPART_PREFIX)
+            if entry.key.endswith("/upload")
+        ]
+        found = [upload for upload in await together(read(*each) for each in records) if upload is not None]
+        return sorted(found, key=lambda upload: (upload.record.key, id_order(upload.upload_id)))
 
     async def abort(self, bucket: str, key: str, upload_id: str) -> None:
         """Abort an upload: no late create can win any more, the backend upload is gone, then the records.
@@ -94,18 +121,17 @@ class Roster:
         """
         upload = await self._shelf.open(bucket, key, upload_id, fresh=True)
         published = await self._seal(upload)
-        if published.upload_id is not None:
-            try:
-                await self._core.backend.abort_multipart(bucket, key, published.upload_id)
-            except BackendError as error:
-                if error.code != "NoSuchUpload":
-                    raise
+        await self._end(published)
         await self._shelf.remove(upload, await self._shelf.entries(upload))
         self._late.forget(upload_id)
 
     async def _seal(self, upload: Upload) -> BackendRecord:
         """Publish that there will be no backend upload, or learn which one there is."""
-        aborted = BackendRecord(None)
+        if not self._core.backend.capabilities.conditional_put:
+            published = await self._shelf.backend_record(upload)
+            if published is not None:
+                return published
+        aborted = BackendRecord(upload.record.bucket, upload.record.key, None)
         try:
             await self._shelf.publish(upload, aborted)
         except BackendError as error:
@@ -117,38 +143,75 @@ class Roster:
             return published
         return aborted
 
-    async def sweep(self, bucket: str) -> int:
-        """Delete records older than a day whose upload record is gone; how many uploads were cleared away.
+    async def _end(self, record: BackendRecord) -> None:
+        """Abort the backend upload that a record names; one that is gone already is no error."""
+        if record.upload_id is None:
+            return
+        try:
+            await self._core.backend.abort_multipart(record.bucket, record.key, record.upload_id)
+        except BackendError as error:
+            if error.status != 404:
+                raise
 
-        The backend upload that a record names is aborted first: the record is the only pointer to its parts.
+    async def sweep(self, bucket: str) -> int:
+        """Delete records older than a day of uploads that have ended; how many uploads were cleared away.
+
+        Only on positive proof: the upload record is gone, or the backend upload is. What fails is tried again with the next sweep.
+
+        Raises:
+            BackendError: the records could not be listed.
         """
-        groups: dict[str, list[ListEntry]] = {}
-        for entry in await list_all(self._core, bucket, MULTIPART_PREFIX):
-            groups.setdefault(entry.key.split("/")[1], []).append(entry)
         swept = 0
-        for upload_id, entries in groups.items():
-            if await self._is_stale(bucket, upload_id, entries):
-                await self._clear(bucket, upload_id, entries)
-                swept += 1
+        async for upload_id, entries in _by_upload(listed(self._core, bucket, MULTIPART_PREFIX)):
+            try:
+                swept += await self._sweep_one(bucket, upload_id, entries)
+            except (BackendError, S3Error) as error:
+                _log.warning("records of upload %s in %r could not be swept: %s", upload_id, bucket, error)
         return swept
 
-    async def _is_stale(self, bucket: str, upload_id: str, entries: Sequence[ListEntry]) -> bool:
-        try:
-            name = upload_key(upload_id)
-        except S3Error:
-            return False
+    async def _sweep_one(self, bucket: str, upload_id: str, entries: Sequence[ListEntry]) -> bool:
+        own, published = upload_key(upload_id), backend_key(upload_id)
         if max(entry.modified for entry in entries) > time.time() - STALE_SECONDS:
             return False
-        return all(entry.key != name for entry in entries) and await self._shelf.read(bucket, name) is None
-
-    async def _clear(self, bucket: str, upload_id: str, entries: Sequence[ListEntry]) -> None:
-        data = await self._shelf.read(bucket, backend_key(upload_id))
-        record = BackendRecord.unpack(data) if data is not None else None
-        if record is not None and record.upload_id is not None:
-            for upload in await self._core.backend.list_multipart(bucket):
-                if upload.upload_id == record.upload_id:
-                    await self._core.backend.abort_multipart(bucket, upload.key, upload.upload_id)
-        names = [entry.key for entry in entries if entry.key != backend_key(upload_id)]
-        await self._shelf.delete(bucket, names)
-        await self._shelf.delete(bucket, [backend_key(upload_id)])
+        names = [entry.key for entry in entries]
+        parts = part_records(entries)
+        if len(parts) != len(set(names) - {own, published}):
+            # Something that no gateway of ours wrote.
+            return False
+        data = await self._shelf.read(bucket, published)
+        record = None if data is None else BackendRecord.unpack(data)
+        if await self._shelf.read(bucket, own) is not None and (record is None or not await self._is_gone(record)):
+            return False
+        if record is not None:
+            await self._end(record)
+        for some in ([own], [name for name in names if name not in (own, published)], [published]):
+            for refusal in await self._shelf.delete(bucket, [name for name in some if name in names]):
+                raise refusal
         _log.info("swept %d records of an ended upload in %r", len(entries), bucket)
+        return True
+
+    async def _is_gone(self, record: BackendRecord) -> bool:
+        """Whether the backend says that the upload is not open any more: completed, or aborted by a lifecycle rule or by hand."""
+        try:
+            found = await self._core.backend.list_multipart(record.bucket, prefix=record.key)
+        except BackendError as error:
+            if error.code == "NoSuchBucket":
+                return True
+            raise
+        return all(upload.upload_id != record.upload_id for upload in found)
+
+
+async def _by_upload(entries: AsyncIterator[ListEntry]) -> AsyncIterator[tuple[str, list[ListEntry]]]:
+    """The records of one upload after the other; they lie together. What does not lie in an upload's folder is passed over."""
+    group: list[ListEntry] = []
+    current = ""
+    async for entry in entries:
+        _, upload_id, *rest = entry.key.split("/")
+        if upload_id != current:
+            if group:
+                yield current, group
+            current, group = upload_id, []
+        if len(rest) == 1 and is_upload_id(upload_id):
+            group.append(entry)
+    if group:
+        yield current, group

@@ -1,13 +1,15 @@
 """Reading and writing records: where they live, and the cached upload record (data-paths.md 3.1, 3.8)."""
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from s4_gateway.backend.abc import BackendError, Condition, ListEntry, Pieces
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.buckets import BucketStates
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.together import together
 from s4_gateway.objects.uploads.records import (
     JSON_TYPE,
     MAX_RECORD_BYTES,
@@ -21,6 +23,7 @@ from s4_gateway.objects.uploads.records import (
 
 BATCH = 1000
 MOST_CACHED = 100_000
+READS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Shelf:
         self._core = core
         self._states = states
         self._cached: dict[str, tuple[float, Upload]] = {}
+
+    async def shelves(self, bucket: str) -> Sequence[str]:
+        """Buckets that may hold records of a bucket's uploads: versioning may have been switched on since."""
+        return list(dict.fromkeys((await self.home(bucket), bucket)))
 
     async def home(self, bucket: str) -> str:
         """Bucket for the records of a new upload: versions would keep deleted records' bytes, retention would keep the records."""
@@ -81,8 +88,7 @@ class Shelf:
         return upload
 
     async def _find(self, bucket: str, upload_id: str) -> Upload:
-        home = await self.home(bucket)
-        for shelf in dict.fromkeys((home, bucket)):
+        for shelf in await self.shelves(bucket):
             data = await self.read(shelf, upload_key(upload_id))
             if data is not None:
                 return Upload(upload_id, UploadRecord.unpack(data), shelf)
@@ -133,26 +139,51 @@ class Shelf:
         )
 
     async def entries(self, upload: Upload) -> list[ListEntry]:
-        """All records of an upload, in name order."""
-        return await list_all(self._core, upload.shelf, folder(upload.upload_id))
+        """All records of an upload, in name order.
 
-    async def parts(self, upload: Upload) -> list[PartRecord]:
-        """All part records, in name order: five digits keep the part order."""
-        return part_records(await self.entries(upload))
+        Raises:
+            S3Error: NoSuchUpload: the upload record is not among them, so it has ended.
+        """
+        found = [entry async for entry in listed(self._core, upload.shelf, folder(upload.upload_id))]
+        if all(entry.key != upload_key(upload.upload_id) for entry in found):
+            self.forget(upload.upload_id)
+            raise S3Error("NoSuchUpload")
+        return found
 
     async def remove(self, upload: Upload, entries: Sequence[ListEntry]) -> None:
-        """Delete an ended upload's records, `upload` first; `backend` stays as tombstone for a day (data-paths.md 3.5)."""
+        """Delete an ended upload's records, `upload` first; `backend` stays as tombstone for a day (data-paths.md 3.5).
+
+        Raises:
+            BackendError: the upload record is still there. Other records that stay are the sweeper's.
+        """
         self.forget(upload.upload_id)
-        await self.delete(upload.shelf, [upload_key(upload.upload_id)])
+        for refusal in await self.delete(upload.shelf, [upload_key(upload.upload_id)]):
+            raise refusal
         keep = {upload_key(upload.upload_id), backend_key(upload.upload_id)}
         await self.delete(upload.shelf, [entry.key for entry in entries if entry.key not in keep])
 
-    async def delete(self, shelf: str, keys: Sequence[str]) -> None:
-        """Delete records, by version id where the bucket keeps versions; one that stays is the sweeper's."""
-        versioned = (await self._states.get(shelf)).versioned
+    async def delete(self, shelf: str, keys: Sequence[str]) -> list[BackendError]:
+        """Delete records, by version id where the bucket keeps versions; the refusals, if any.
+
+        Raises:
+            BackendError: a whole request failed.
+        """
+        refusals: list[BackendError] = []
         for at in range(0, len(keys), BATCH):
-            targets = [(key, await self._version(shelf, key) if versioned else None) for key in keys[at : at + BATCH]]
-            await self._core.backend.delete_objects(shelf, targets)
+            outcomes = await self._core.backend.delete_objects(shelf, await self._targets(shelf, keys[at : at + BATCH]))
+            refusals.extend(outcome.error for outcome in outcomes if outcome.error is not None)
+        return refusals
+
+    async def _targets(self, shelf: str, keys: Sequence[str]) -> list[tuple[str, str | None]]:
+        if not (await self._states.get(shelf)).versioned:
+            return [(key, None) for key in keys]
+        gate = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def version(key: str) -> str | None:
+            async with gate:
+                return await self._version(shelf, key)
+
+        return list(zip(keys, await together(map(version, keys)), strict=True))
 
     async def _version(self, shelf: str, key: str) -> str | None:
         try:
@@ -163,16 +194,16 @@ class Shelf:
             raise
 
 
-async def list_all(core: Core, bucket: str, prefix: str) -> list[ListEntry]:
-    """Every entry below a prefix."""
-    entries: list[ListEntry] = []
+async def listed(core: Core, bucket: str, prefix: str) -> AsyncIterator[ListEntry]:
+    """Every entry below a prefix, in name order, a page at a time."""
     token: str | None = None
     while True:
         page = await core.backend.list_objects(bucket, prefix=prefix, token=token, limit=BATCH)
-        entries.extend(page.entries)
+        for entry in page.entries:
+            yield entry
         token = page.token
         if token is None:
-            return entries
+            return
 
 
 def part_records(entries: Sequence[ListEntry]) -> list[PartRecord]:

@@ -7,7 +7,6 @@ from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.stamp import multipart_metadata
 from s4_gateway.objects.uploads.complete import Completer
 from s4_gateway.objects.uploads.late import LateUploads
-from s4_gateway.objects.uploads.manifest import newest_parts
 from s4_gateway.objects.uploads.part import PartStore, default_codec
 from s4_gateway.objects.uploads.records import BackendRecord, UploadRecord, upload_token
 from s4_gateway.objects.uploads.roster import Roster
@@ -42,16 +41,12 @@ class Uploads:
             BackendError: NoSuchBucket and what else the backend says.
         """
         upload = Upload(upload_id, record, await self.shelf.home(record.bucket))
-        await self.shelf.create(upload)
         if not self._core.backend.capabilities.conditional_put:
-            # Without conditional writes no later race could have one winner.
+            # Without conditional writes no later race could have one winner. The upload record comes last: what has none is swept.
             own = multipart_metadata(default_codec(self._core), upload_token(upload_id))
-            await self._late.ensure(upload, {**record.metadata, **own})
+            await self._core.to_the_end(self._late.create(upload, {**record.metadata, **own}))
+        await self.shelf.create(upload)
         return upload
-
-    async def part_time(self, upload: Upload, number: int) -> int:
-        """Last-Modified of the newest record of a part."""
-        return next((part.modified for part in newest_parts(await self.shelf.parts(upload)) if part.number == number), 0)
 
     async def is_published(self, opened: OpenedUpload) -> bool:
         """Whether the backend record that may name this backend upload does."""
