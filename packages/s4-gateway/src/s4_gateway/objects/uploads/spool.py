@@ -1,8 +1,11 @@
 """Where a part waits until its length and digests are verified: RAM, then an unlinked file under a quota (data-paths.md 3.3)."""
 
 import asyncio
+import logging
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import IO
 
 from s4_format import crc32c
@@ -12,6 +15,8 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.core import Core
 
 READ_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class SpoolQuota:
@@ -40,6 +45,8 @@ class Spool:
         self._held = 0
         self._file: IO[bytes] | None = None
         self._filed = 0
+        self._taken = 0
+        """Of the quota."""
         self.crc32c = 0
         """Of all stored bytes."""
 
@@ -49,7 +56,11 @@ class Spool:
         return self._filed + self._held
 
     async def add(self, piece: Buffer) -> None:
-        """Append stored bytes."""
+        """Append stored bytes.
+
+        Raises:
+            S3Error: SlowDown (the quota is used up), ServiceUnavailable (the file cannot be written).
+        """
         self._pieces.append(piece)
         self._held += len(piece)
         self.crc32c = crc32c(piece, self.crc32c)
@@ -57,28 +68,40 @@ class Spool:
             await self._spill()
 
     async def _spill(self) -> None:
-        pieces, size = self._pieces, self._held
-        self._quota.take(size)
-        self._filed += size
+        self._quota.take(self._held)
+        self._taken += self._held
+        try:
+            # To the end: the file must not be closed under a thread that writes to it.
+            await self._core.to_the_end(asyncio.to_thread(self._write, self._pieces))
+        except OSError as error:
+            _log.exception("the spool cannot be written")
+            raise S3Error("ServiceUnavailable", "The gateway cannot write its spool; try again.") from error
+        self._filed += self._held
         self._pieces, self._held = [], 0
-        await asyncio.get_running_loop().run_in_executor(self._core.digests, self._write, pieces)
 
     def _write(self, pieces: Sequence[Buffer]) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="s4-part-", dir=self._core.options.spool_dir)  # noqa: SIM115 - closed by `close`
         self._file.writelines(pieces)
+        self._file.flush()
 
     def __iter__(self) -> Iterator[Buffer]:
-        if self._file is not None:
-            self._file.seek(0)
-            while chunk := self._file.read(READ_BYTES):
-                yield chunk
+        # Each iteration has its own position: one that was given up may still be running in a thread.
+        offset = 0
+        while self._file is not None and offset < self._filed:
+            piece = os.pread(self._file.fileno(), min(READ_BYTES, self._filed - offset), offset)
+            if not piece:
+                return
+            offset += len(piece)
+            yield piece
         yield from self._pieces
 
     def close(self) -> None:
         """Drop the bytes and free the quota; repeatable."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                # What a full disk did not take is offered again here.
+                self._file.close()
             self._file = None
-        self._quota.give(self._filed)
-        self._pieces, self._held, self._filed = [], 0, 0
+        self._quota.give(self._taken)
+        self._pieces, self._held, self._filed, self._taken = [], 0, 0, 0
