@@ -148,7 +148,7 @@ class ListenSettings:
 
     host: str = setting("127.0.0.1", text, "Address to listen on.", metavar="ADDRESS")
     port: int = setting(8014, integer(0, 65535), "TCP port; 0 lets the system choose.", metavar="PORT")
-    domain: str | None = setting(None, domain, "Serve <bucket>.DOMAIN beside paths (virtual-host addressing).", metavar="DOMAIN")
+    domain: str | None = setting(None, domain, "Serve `<bucket>.DOMAIN` beside paths (virtual-host addressing).", metavar="DOMAIN")
     max_header_bytes: int = setting(
         64 * KIB, size(SMALLEST_HEADER_LIMIT), "Largest request head: request line and headers together.", shown="64 KiB", metavar="BYTES"
     )
@@ -190,7 +190,7 @@ class CompressionSettings:
     sidecars: bool = setting(
         True,
         switch,
-        "Write <key>.s4index beside objects above 4 MiB, for readers that do not know the trailer: on or off.",
+        "Write `<key>.s4index` beside objects above 4 MiB, for readers that do not know the trailer: on or off.",
         shown="on",
         metavar="on|off",
     )

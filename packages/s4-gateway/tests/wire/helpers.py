@@ -1,7 +1,9 @@
 """ASGI scopes, receivers and senders for tests, and botocore's own view of our answers."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -14,6 +16,10 @@ from s4_gateway.wire.request import RequestParser
 
 ENDPOINT = "http://s3.invalid"
 MODEL = botocore.session.get_session().get_service_model("s3")
+"""The installed one, for what botocore sends and reads."""
+SNAPSHOT = json.loads((Path(__file__).parent / "golden" / "s3_model.json").read_text())
+"""All of S3 at one fixed moment (golden/PROVENANCE.md): what is known must not depend on the botocore that is installed."""
+OPERATIONS_OF_S3: dict[str, dict[str, Any]] = SNAPSHOT["operations"]
 
 
 class Receiver:
