@@ -109,6 +109,16 @@ class TestHeads:
 
         assert (answer.status, answer.code) == (400, "InvalidRequest")
 
+    def test_who_asks_and_listens_gets_the_refusal(self) -> None:
+        """A client that ended its own side behind a broken request still reads the answer, and at once its end."""
+        with running_server(echo(Watched()), limits=Limits(linger_seconds=30)) as server, Client(server.address) as client:
+            client.send(b"nonsense\r\n\r\n")
+            client.socket.shutdown(socket.SHUT_WR)
+            answer = client.answer()
+            closed = client.closed()
+
+        assert (answer.status, answer.code, closed) == (400, "InvalidRequest", True)
+
     @pytest.mark.parametrize(
         "data",
         [

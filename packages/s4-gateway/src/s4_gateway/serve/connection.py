@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._chunks: ChunkedReader | None = None
         self._cycle: Cycle | None = None
         self._deaf = False
+        self._eof = False
         self._lost = False
         self._read_paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -109,11 +110,13 @@ class Connection(asyncio.Protocol):
         cycle = self._cycle
         if self._phase is not Phase.BUSY or cycle is None or cycle.ended:
             return False
-        if cycle.body_complete or self._deaf:
+        if cycle.body_complete:
             self._client_gone(cycle)
             return False
-        cycle.body_truncated()
-        self.waiting_since = self._loop.time()
+        self._eof = True
+        if not self._deaf:
+            cycle.body_truncated()
+            self.waiting_since = self._loop.time()
         return True
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -176,10 +179,10 @@ class Connection(asyncio.Protocol):
             return
         if cycle.keep_alive and cycle.body_complete:
             self._next_request()
-        elif cycle.keep_alive and not cycle.truncated:
+        elif cycle.keep_alive:
             # The rest of the body is short: it is dropped as it comes.
             self.resume_reading()
-        elif (cycle.body_complete or cycle.truncated) and not self._deaf:
+        elif self._eof or (cycle.body_complete and not self._deaf):
             self._transport.close()
         else:
             self._linger()
