@@ -21,7 +21,7 @@ class RequestBody(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """Lower hex SHA-256 that the decoded bytes must have (literal x-amz-content-sha256); None when not promised. Checked by the reader."""
+        """Lower hex SHA-256 of the decoded bytes (literal x-amz-content-sha256), checked by the reader; None when not promised."""
         ...
 
     @property
