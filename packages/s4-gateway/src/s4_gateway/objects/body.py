@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from s4_codecs import ObjectDecoder, PayloadDecoder, decode_async
-from s4_format import FrameTable, Manifest, dictionary_key
+from s4_codecs import CodecError, CodecUnavailableError, ObjectDecoder, PayloadDecoder, decode_async
+from s4_format import FormatError, FrameTable, Manifest, dictionary_key
 
 from s4_gateway.backend.abc import BackendError, Buffer, Download
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.attributes import Layout, unreadable
+from s4_gateway.objects.attributes import Layout, unavailable, unreadable
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import Face
 
@@ -44,16 +44,17 @@ class BodyOpener:
         """Logical bytes of the window; the first piece is decoded before this returns, so most damage still gets an error document.
 
         Raises:
-            S3Error: NotImplemented for what cannot be decoded here.
-            CodecError, FormatError, BackendError: damage or a broken download in the first piece; later ones rise while iterating.
+            S3Error: NotImplemented for what cannot be decoded here, InternalError for damage in the first piece.
+            BackendError: a broken download in the first piece.
+            CodecError, FormatError: of later pieces, while iterating.
         """
-        chunks = await self._chunks(bucket, face, download, window)
-        body = VerifiedBody(chunks, download, expected=window.stop - window.start)
         try:
+            body = VerifiedBody(await self._chunks(bucket, face, download, window), download, expected=window.stop - window.start)
             await body.prime()
-        except BaseException:
-            await chunks.aclose()
-            raise
+        except CodecUnavailableError as error:
+            raise unavailable(error) from error
+        except (CodecError, FormatError) as error:
+            raise S3Error("InternalError", f"The stored object is damaged: {error}") from error
         return body
 
     async def _chunks(self, bucket: str, face: Face, download: Download, window: Window) -> AsyncGenerator[Buffer, None]:
@@ -144,7 +145,11 @@ class VerifiedBody:
 
     async def prime(self) -> None:
         """Decode the first piece now, while an error can still become an error document."""
-        self._first = await anext(self._chunks, None)
+        try:
+            self._first = await anext(self._chunks, None)
+        except BaseException:
+            await self._chunks.aclose()
+            raise
 
     def __aiter__(self) -> Self:
         return self

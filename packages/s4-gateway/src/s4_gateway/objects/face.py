@@ -29,6 +29,8 @@ from s4_gateway.objects.attributes import (
     attributes_from_metadata,
     attributes_from_tail,
     has_checksums,
+    layout_of,
+    unreadable,
 )
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.sidecar import read_sidecar
@@ -85,10 +87,11 @@ class FaceFinder:
         known = attributes_from_metadata(stored, manifest)
         cached = self._core.cache.match(bucket, stored) if version is None else None
         merged = _merge(known, cached)
-        if merged is not None and _enough(merged, manifest, wanted):
-            return Face(stored, manifest, merged)
-        found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)
-        if version is None:
+        found = merged
+        if found is None or not _enough(found, manifest, wanted):
+            found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)
+        if version is None and (cached is None or found is not merged):
+            # Also what metadata told: a listing has no metadata.
             self._core.cache.put_stored(bucket, stored, found)
         return Face(stored, manifest, found)
 
@@ -103,9 +106,16 @@ class FaceFinder:
         version: str | None,
         suffix: bytes | None,
     ) -> Attributes:
+        if layout_of(manifest) is Layout.ENCRYPTED:
+            raise unreadable(manifest)
         if manifest.trailer:
-            return await self._from_trailer(bucket, stored, wanted=wanted, version=version, suffix=suffix)
+            found = await self._from_trailer(bucket, stored, wanted=wanted, version=version, suffix=suffix)
+            if manifest.original_size not in (None, found.size):
+                raise S3Error("InternalError", "The object's trailer is about another size than its metadata.")
+            return found
         frames = await read_sidecar(self._core, bucket, stored) if version is None else None
+        if frames is not None and manifest.original_size not in (None, frames.original_size):
+            frames = None
         if known is None:
             if frames is None:
                 frames = await self._walk(bucket, stored, version)
@@ -153,6 +163,7 @@ class FaceFinder:
         download = await self._core.backend.get_object(bucket, stored.key, if_match=stored.etag, version_id=version)
         try:
             async with download:
+                require_same(stored, download.object)
                 async for chunk in download:
                     reader.feed(chunk)
                     _drain(reader, builder)

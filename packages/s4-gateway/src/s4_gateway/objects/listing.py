@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s4_format import RESERVED_LISTING_JUMPS, is_reserved
+from s4_format import DICTIONARY_PREFIX, MULTIPART_PREFIX, RESERVED_LISTING_JUMPS, SIDECAR_SUFFIX, VERSION_MARK, is_reserved
 
 from s4_gateway.backend.abc import BackendError, ListEntry, ListPage, StoredObject
+from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import FaceFinder, Moved
+from s4_gateway.objects.reader import MOVED, Reader
 from s4_gateway.objects.together import together
 
+FOLDERS = (MULTIPART_PREFIX, DICTIONARY_PREFIX)
 PAGE = 1000
 """What the backend is always asked for: hidden names are refilled, not missed."""
 
@@ -42,8 +45,9 @@ class LogicalPage:
 class Lister:
     """Lists logical objects."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, reader: Reader) -> None:
         self._core = core
+        self._reader = reader
         self._faces = FaceFinder(core)
 
     async def page(self, bucket: str, *, prefix: str, delimiter: str, after: str, limit: int) -> LogicalPage:
@@ -57,7 +61,11 @@ class Lister:
         last, more = after, False
         names = _Names(self._core, bucket, prefix=prefix, delimiter=delimiter, after=after)
         while not (names.ended or more):
-            for name, entry in await names.more():
+            rows = await names.more()
+            empty = await self._without_visible_keys(bucket, [name for name, entry in rows if entry is None])
+            for name, entry in rows:
+                if name in empty:
+                    continue
                 if len(entries) + len(prefixes) >= limit:
                     more = True
                     break
@@ -68,45 +76,63 @@ class Lister:
                 last = name
             # The backend has more, so the page is not the last; whether all of it is hidden is not worth a request.
             more = more or (len(entries) + len(prefixes) >= limit and not names.ended)
-        rows = await self._resolve(bucket, entries)
-        return LogicalPage(rows, prefixes, last if more else None)
+        rows_shown = await self._resolve(bucket, entries)
+        return LogicalPage(rows_shown, prefixes, last if more else None)
+
+    async def _without_visible_keys(self, bucket: str, prefixes: Sequence[str]) -> set[str]:
+        """Those common prefixes below which only reserved names lie. With the usual delimiter none needs a look."""
+        gate = asyncio.Semaphore(self._core.options.list_heads)
+        doubtful = [prefix for prefix in prefixes if _may_hide_all(prefix)]
+
+        async def is_empty(prefix: str) -> bool:
+            async with gate:
+                names = _Names(self._core, bucket, prefix=prefix, delimiter="", after="")
+                while not names.ended:
+                    if await names.more():
+                        return False
+                return True
+
+        return {prefix for prefix, empty in zip(doubtful, await together(map(is_empty, doubtful)), strict=True) if empty}
 
     async def _resolve(self, bucket: str, entries: Sequence[ListEntry]) -> list[LogicalEntry]:
         known = await self._core.cache.get_many(bucket, entries)
         gate = asyncio.Semaphore(self._core.options.list_heads)
 
-        async def face(entry: ListEntry) -> Attributes | None:
+        async def look(entry: ListEntry) -> LogicalEntry | None:
             async with gate:
-                return await self._face(bucket, entry)
+                return await self._look(bucket, entry)
 
         unknown = [entry for entry in entries if entry.key not in known]
-        found = await together(map(face, unknown))
-        all_known = {**known, **{entry.key: attributes for entry, attributes in zip(unknown, found, strict=True) if attributes is not None}}
-        return [
-            LogicalEntry(entry.key, entry.modified, all_known[entry.key], entry.storage_class)
-            for entry in entries
-            if entry.key in all_known
-        ]
+        found = {row.key: row for row in await together(map(look, unknown)) if row is not None}
+        for entry in entries:
+            if entry.key in known:
+                found[entry.key] = LogicalEntry(entry.key, entry.modified, known[entry.key], entry.storage_class)
+        return [found[entry.key] for entry in entries if entry.key in found]
 
-    async def _face(self, bucket: str, entry: ListEntry) -> Attributes | None:
-        """Attributes of one listed object; None if it was deleted since the listing."""
+    async def _look(self, bucket: str, entry: ListEntry) -> LogicalEntry | None:
+        """One listed object of which nothing is known, as it is now; None if it was deleted since.
+
+        Raises:
+            BackendError: it could not be read: a failure is not an absence.
+            S3Error: InternalError: it is damaged; the message names it.
+        """
         try:
             if entry.metadata is not None:
-                stored = StoredObject(entry.key, entry.size, entry.etag, entry.modified, metadata=entry.metadata)
+                listed = StoredObject(entry.key, entry.size, entry.etag, entry.modified, metadata=entry.metadata)
                 try:
-                    return (await self._faces.find(bucket, stored)).attributes
+                    face = await self._faces.find(bucket, listed)
+                    return LogicalEntry(entry.key, entry.modified, face.attributes, entry.storage_class)
                 except (Moved, BackendError) as error:
-                    if isinstance(error, BackendError) and error.status not in (404, 412):
+                    if isinstance(error, BackendError) and error.status not in (404, *MOVED):
                         raise
-            stored = await self._core.backend.head_object(bucket, entry.key)
-            attributes = (await self._faces.find(bucket, stored)).attributes
+            face = await self._reader.head(bucket, entry.key)
+            return LogicalEntry(entry.key, face.stored.modified, face.attributes, face.stored.storage_class)
         except BackendError as error:
-            if error.code in ("NoSuchKey", "NotFound"):
+            if error.code == "NoSuchKey":
                 return None
             raise
-        # Where metadata alone told them nothing was remembered, and the next listing shows no metadata.
-        self._core.cache.put_stored(bucket, stored, attributes)
-        return attributes
+        except S3Error as error:
+            raise S3Error(error.code, f"{entry.key!r} cannot be listed: {error.message}", status=error.status) from error
 
 
 class _Names:
@@ -136,12 +162,25 @@ class _Names:
         if jump is not None:
             self._token, self._start = None, jump
         # A common prefix met again behind its own last key is dropped here.
-        return [(name, entry) for name, entry in rows if name > self._after and not is_reserved(name)]
+        return [(name, entry) for name, entry in rows if name > self._after and not _is_hidden(name, entry)]
+
+
+def _is_hidden(name: str, entry: ListEntry | None) -> bool:
+    """Whether clients do not see a key; or a common prefix, because every key below it is hidden by its beginning."""
+    return is_reserved(name) if entry is not None else name.startswith(FOLDERS) or VERSION_MARK in name
+
+
+def _may_hide_all(prefix: str) -> bool:
+    """Whether a common prefix may stand for reserved names alone, although others could lie below it: delimiters can be anything."""
+    if any(folder.startswith(prefix) for folder in FOLDERS):
+        return True
+    return any(prefix.endswith(mark[:end]) for mark in (SIDECAR_SUFFIX, VERSION_MARK) for end in range(1, len(mark) + 1))
 
 
 def _jump_behind(name: str) -> str | None:
     """Where to go on so that the rest of a reserved folder is passed over; None outside of one."""
-    return next((target for folder, target in RESERVED_LISTING_JUMPS if name.startswith(folder) and name != folder), None)
+    # Never backwards: somebody else may have put names there that sort behind the target.
+    return next((target for folder, target in RESERVED_LISTING_JUMPS if name.startswith(folder) and folder != name < target), None)
 
 
 def _merged(page: ListPage) -> list[tuple[str, ListEntry | None]]:

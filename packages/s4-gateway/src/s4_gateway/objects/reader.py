@@ -3,12 +3,11 @@
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from s4_codecs import CodecError, CodecUnavailableError
-from s4_format import SUFFIX_BYTES, FormatError, lookup_range
+from s4_format import SUFFIX_BYTES, lookup_range
 
 from s4_gateway.backend.abc import BackendError, Download, Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.attributes import Attributes, Layout, unavailable
+from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.body import BodyOpener, VerifiedBody, Window
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import NOTHING, Face, FaceFinder, Moved, Wanted, require_same
@@ -16,6 +15,11 @@ from s4_gateway.state.cache import Entry
 
 ATTEMPTS = 3
 """How often a read starts again when the object was replaced under it."""
+
+MOVED = frozenset({412, 416})
+"""What the backend answers when the object is not the one that was looked at. We ask only for bytes that were there, so a 416 means that
+too: it comes from stores that judge the range before the condition.
+"""
 
 Select = Callable[[Attributes], tuple[int, int]]
 """Logical half-open span of the request; raises S3Error InvalidRange or InvalidPartNumber."""
@@ -90,8 +94,7 @@ class Reader:
 
     def _again(self, error: Exception, bucket: str, key: str, attempt: int) -> None:
         """Let a read start again if the object was replaced under it, a bounded number of times; let everything else rise."""
-        moved = isinstance(error, Moved) or (isinstance(error, BackendError) and error.status == 412)
-        if not moved:
+        if isinstance(error, BackendError) and error.status not in MOVED:
             raise error
         self._core.cache.drop(bucket, key)
         if attempt == ATTEMPTS - 1:
@@ -104,9 +107,9 @@ class Reader:
             request.check(face)
             window = Window(0, face.attributes.size)
             chunks = await self._bodies.open(request.bucket, face, download, window)
-        except BaseException as error:
+        except BaseException:
             await download.aclose()
-            raise _named(error) from error
+            raise
         return Opened(face, 0, face.attributes.size, chunks)
 
     async def _open_warm(self, request: ReadRequest, select: Select) -> Opened | None:
@@ -131,9 +134,9 @@ class Reader:
                 raise Moved
             request.check(face)
             chunks = await self._bodies.open(request.bucket, face, download, window)
-        except BaseException as error:
+        except BaseException:
             await download.aclose()
-            raise _named(error) from error
+            raise
         return Opened(face, start, stop, chunks)
 
     async def _open_cold(self, request: ReadRequest, select: Select) -> Opened:
@@ -154,10 +157,10 @@ class Reader:
                 download = await self._core.backend.get_object(bucket, key, span=stored_span, if_match=stored.etag, version_id=version)
                 require_same(stored, download.object)
             chunks = await self._bodies.open(bucket, face, download, window)
-        except BaseException as error:
+        except BaseException:
             if download is not None:
                 await download.aclose()
-            raise _named(error) from error
+            raise
         return Opened(face, start, stop, chunks)
 
     @staticmethod
@@ -208,12 +211,3 @@ def _plan(attributes: Attributes, start: int, stop: int) -> tuple[Span | None, W
         frames=frames,
     )
     return Span(plan.stored_start, plan.stored_end), window
-
-
-def _named(error: BaseException) -> BaseException:
-    """Errors of codecs and formats, as the client is to see them."""
-    if isinstance(error, CodecUnavailableError):
-        return unavailable(error)
-    if isinstance(error, CodecError | FormatError):
-        return S3Error("InternalError", f"The stored object is damaged: {error}")
-    return error

@@ -10,8 +10,15 @@ from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.core import Core
 
 CONTENT_TYPE = "application/x-s4-index"
+MAX_KEY_BYTES = 1024
 
 _log = logging.getLogger(__name__)
+
+
+def sidecar_name(key: str) -> str | None:
+    """Name of the sidecar of a key; None where it would be longer than a key may be."""
+    name = sidecar_key(key)
+    return name if len(name.encode()) <= MAX_KEY_BYTES else None
 
 
 def sidecar_due(core: Core, attributes: Attributes) -> bool:
@@ -26,13 +33,13 @@ def sidecar_due(core: Core, attributes: Attributes) -> bool:
 
 async def write_sidecar(core: Core, bucket: str, key: str, *, etag: str, stored_size: int, attributes: Attributes) -> None:
     """Write the sidecar of a body that was just committed, if one is due. A failure never fails the write: ours have the trailer."""
-    frames = attributes.frames
-    if frames is None or not sidecar_due(core, attributes):
+    frames, name = attributes.frames, sidecar_name(key)
+    if frames is None or name is None or not sidecar_due(core, attributes):
         return
     body = Sidecar(frames=frames, padded_size=stored_size, source_size=stored_size, source_etag=etag, sse=None).encode()
     try:
         await core.backend.put_object(
-            bucket, sidecar_key(key), Pieces.of(body), headers={"content-type": CONTENT_TYPE}, metadata=_face_metadata(attributes)
+            bucket, name, Pieces.of(body), headers={"content-type": CONTENT_TYPE}, metadata=_face_metadata(attributes)
         )
     except BackendError as error:
         _log.warning("sidecar of %r in %r was not written: %s", key, bucket, error)
@@ -56,8 +63,11 @@ async def read_sidecar(core: Core, bucket: str, stored: StoredObject) -> FrameTa
     Raises:
         BackendError: the sidecar could not be read: a failure is not an absence.
     """
+    name = sidecar_name(stored.key)
+    if name is None:
+        return None
     try:
-        download = await core.backend.get_object(bucket, sidecar_key(stored.key))
+        download = await core.backend.get_object(bucket, name)
     except BackendError as error:
         if error.status == 404:
             return None

@@ -50,11 +50,11 @@ class ObjectStore:
         self.reader = Reader(self.core)
         self.putter = Putter(self.core, self.reader)
         self.copier = Copier(self.core, self.reader, self.putter)
-        self.lister = Lister(self.core)
+        self.lister = Lister(self.core, self.reader)
         states = BucketStates(self.core)
-        self.deleter = Deleter(self.core, states)
-        self._sweeper: asyncio.Task[None] | None = None
         self.uploads = Uploads(self.core, states, self.reader, self.putter)
+        self.deleter = Deleter(self.core, states, self.uploads.roster)
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open local state, then abort what an earlier process left open on the backend."""

@@ -114,10 +114,13 @@ def decode_token(token: str) -> str:
         S3Error: InvalidArgument, as S3, for what no listing gave out.
     """
     try:
-        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
+        name = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
+        name = ""
+    if not name:
         raise S3Error(
             "InvalidArgument",
             "The continuation token provided is incorrect",
             fields={"ArgumentName": "continuation-token", "ArgumentValue": token},
-        ) from None
+        )
+    return name

@@ -1,8 +1,7 @@
 """GetObject, HeadObject and GetObjectAttributes."""
 
 from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s4_format import Part, unquote_etag
 
@@ -59,6 +58,16 @@ class _Ask:
         kept = {name: headers[name] for name in KEPT_IN_304 if name in headers}
         self.conditions.check(face.attributes.etag, face.stored.modified, headers_304=kept)
 
+    def check_partial(self, face: Face) -> None:
+        """The same, for a request that was begun as one for a part.
+
+        Raises:
+            _RangeVoid: If-Range names another object than the one that is there.
+        """
+        self.check(face)
+        if not self.partial(face):
+            raise _RangeVoid
+
     def partial(self, face: Face) -> bool:
         """Whether only a part of the object is asked for."""
         if self.part is not None:
@@ -73,14 +82,17 @@ class _Ask:
 
     def headers(self, face: Face, start: int, stop: int, *, partial: bool) -> dict[str, str]:
         headers = face_headers(face, checksums=self.checksums and not partial)
-        if partial:
-            headers["content-range"] = (
-                content_range(start, stop, face.attributes.size) if stop > start else f"bytes */{face.attributes.size}"
-            )
+        if partial and stop > start:
+            # Only a part can be empty, and no Content-Range can say so.
+            headers["content-range"] = content_range(start, stop, face.attributes.size)
         if self.part is not None and face.attributes.parts:
             headers["x-amz-mp-parts-count"] = str(len(face.attributes.parts))
         headers.update(self.overrides)
         return headers
+
+
+class _RangeVoid(Exception):
+    """The request is one for the whole object."""
 
 
 def part_span(attributes: Attributes, number: int) -> tuple[int, int]:
@@ -105,13 +117,15 @@ def part_span(attributes: Attributes, number: int) -> tuple[int, int]:
 async def get_object(store: ObjectStore, call: Call) -> Content:
     """GetObject, whole, ranged or by part."""
     ask = _Ask.of(call)
-    # If-Range by date needs the object's time, which only an answer tells: such a request is read whole unless the range holds.
-    select: Callable[[Attributes], tuple[int, int]] | None = ask.span if (ask.range or ask.part) else None
-    if select is not None and ask.if_range is not None:
-        face = await store.reader.head(call.bucket, call.key, version=ask.version)
-        select = select if ask.partial(face) else None
-    opened = await store.reader.open(ReadRequest(call.bucket, call.key, ask.version, ask.check, select, ask.wanted))
-    partial = select is not None and (ask.range is not None or ask.part is not None)
+    partial = ask.range is not None or ask.part is not None
+    request = ReadRequest(call.bucket, call.key, ask.version, ask.check, wanted=ask.wanted)
+    try:
+        part = replace(request, check=ask.check_partial, select=ask.span)
+        opened = await store.reader.open(part if partial else request)
+    except _RangeVoid:
+        # Judged on the very answer whose bytes would be sent: between two requests the object may change.
+        partial = False
+        opened = await store.reader.open(request)
     call.notes["codec"] = opened.face.manifest.codec_label
     headers = ask.headers(opened.face, opened.start, opened.stop, partial=partial)
     return Content(206 if partial else 200, headers, opened.stop - opened.start, opened.chunks)

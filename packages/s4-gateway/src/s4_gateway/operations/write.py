@@ -12,9 +12,10 @@ from s4_gateway.objects.put import LogicalCondition, PutRequest
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.operations.answers import written_headers
 from s4_gateway.operations.results import CopyDone, DeleteDone, DeletedRow, DeleteFailure, Empty
+from s4_gateway.sigv4 import UNSIGNED_PAYLOAD
 from s4_gateway.wire.body import read_limited
 from s4_gateway.wire.conditions import ReadConditions, WriteConditions
-from s4_gateway.wire.digests import Promised
+from s4_gateway.wire.digests import PREFIX, Promised
 from s4_gateway.wire.headers import copy_source, stored_headers
 from s4_gateway.wire.xml_read import parse_delete
 
@@ -123,6 +124,7 @@ async def delete_object(store: ObjectStore, call: Call) -> Empty:
 
 async def delete_objects(store: ObjectStore, call: Call) -> DeleteDone:
     """DeleteObjects: each key passes the same gates as a single delete, each refusal is its own row."""
+    _require_digest(call)
     request = parse_delete(await read_limited(call.body, MAX_XML_BYTES, call.headers))
     allowed = [target for target in request.targets if not is_reserved(target[0])]
     outcomes = await store.deleter.delete_many(call.bucket, allowed)
@@ -137,6 +139,17 @@ async def delete_objects(store: ObjectStore, call: Call) -> DeleteDone:
         if outcome.error is not None
     ]
     return DeleteDone([_row(outcome) for outcome in outcomes if outcome.error is None], refused + failures, request.quiet)
+
+
+def _require_digest(call: Call) -> None:
+    """A flipped bit in the document would delete something else, so S3 wants a digest of it. A signed payload hash is one, too.
+
+    Raises:
+        S3Error: InvalidRequest.
+    """
+    promised = any(name == "content-md5" or name.startswith(PREFIX) for name in call.headers) or bool(call.body.announced_trailers)
+    if not promised and call.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD) == UNSIGNED_PAYLOAD:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5", close=True)
 
 
 def _row(outcome: Deleted) -> DeletedRow:

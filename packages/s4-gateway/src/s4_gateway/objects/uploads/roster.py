@@ -153,6 +153,18 @@ class Roster:
             if error.status != 404:
                 raise
 
+    async def end_all(self, bucket: str) -> None:
+        """Abort the backend uploads of all uploads with records in a bucket that is about to go: nothing else names them.
+
+        Raises:
+            BackendError, S3Error: one could not be aborted.
+        """
+        async for entry in listed(self._core, bucket, MULTIPART_PREFIX):
+            if entry.key.endswith("/backend"):
+                data = await self._shelf.read(bucket, entry.key)
+                if data is not None:
+                    await self._end(BackendRecord.unpack(data))
+
     async def sweep(self, bucket: str) -> int:
         """Delete records older than a day of uploads that have ended; how many uploads were cleared away.
 
