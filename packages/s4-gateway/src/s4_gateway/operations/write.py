@@ -2,9 +2,10 @@
 
 from s4_format import is_reserved
 
-from s4_gateway.backend.abc import Deleted
+from s4_gateway.backend.abc import BackendError, Deleted
 from s4_gateway.call import Call
 from s4_gateway.errors import S3Error
+from s4_gateway.faults import backend_fault
 from s4_gateway.objects.copy import CopyRequest
 from s4_gateway.objects.face import Face
 from s4_gateway.objects.intake import Expected
@@ -133,11 +134,7 @@ async def delete_objects(store: ObjectStore, call: Call) -> DeleteDone:
         for key, version in request.targets
         if is_reserved(key)
     ]
-    failures = [
-        DeleteFailure(outcome.key, outcome.error.code, outcome.error.message, outcome.version_id)
-        for outcome in outcomes
-        if outcome.error is not None
-    ]
+    failures = [_failure(outcome, outcome.error) for outcome in outcomes if outcome.error is not None]
     return DeleteDone([_row(outcome) for outcome in outcomes if outcome.error is None], refused + failures, request.quiet)
 
 
@@ -150,6 +147,11 @@ def _require_digest(call: Call) -> None:
     promised = any(name == "content-md5" or name.startswith(PREFIX) for name in call.headers) or bool(call.body.announced_trailers)
     if not promised and call.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD) == UNSIGNED_PAYLOAD:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5", close=True)
+
+
+def _failure(outcome: Deleted, error: BackendError) -> DeleteFailure:
+    fault = backend_fault(error)
+    return DeleteFailure(outcome.key, fault.code, fault.message, outcome.version_id)
 
 
 def _row(outcome: Deleted) -> DeletedRow:
