@@ -204,6 +204,15 @@ class TestExpect:
 
         assert (answer.status, answer.headers["connection"], closed) == (403, "close", True)
 
+    def test_an_empty_body_is_answered_in_two_steps_too(self) -> None:
+        """Where there is no body to wait for, 100 Continue still comes first, and the connection lives on."""
+        with running_server(echo(Watched())) as server, Client(server.address) as client:
+            client.send(self.HEAD.replace(b"Length: 5", b"Length: 0"))
+            interim, final = client.answer(), client.answer()
+            again = client.ask(method="PUT", body=b"x")
+
+        assert (interim.status, final.status, json.loads(final.body)["size"], again.status) == (100, 200, 0, 200)
+
     def test_a_body_that_comes_unasked_needs_no_continue(self) -> None:
         """A client that does not wait is not told to go on."""
         with running_server(echo(Watched())) as server, Client(server.address) as client:

@@ -135,6 +135,11 @@ class Cycle:
 
     async def run(self, app: ASGIApp) -> None:
         """Have the application answer. An answer that it leaves unfinished is broken off."""
+        if self._expects_continue and self._head.length == 0:
+            # RFC 9110 10.1.1 lets a server choose. To a final answer without it aws-cli sends the next request on this connection,
+            # and then takes that one's status line for a header.
+            self._expects_continue = False
+            self._connection.write(CONTINUE)
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
