@@ -1,24 +1,19 @@
 """From stored bytes on their way to the logical bytes of a window, verified before they are handed on."""
 
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Self
 
 from s4_codecs import CodecError, CodecUnavailableError, ObjectDecoder, PayloadDecoder, decode_async
-from s4_format import FormatError, FrameTable, Manifest, dictionary_key
+from s4_format import FormatError, FrameTable, Manifest
 
-from s4_gateway.backend.abc import BackendError, Buffer, Download
+from s4_gateway.backend.abc import Buffer, Download
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Layout, unavailable, unreadable
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.dictionaries import Dictionaries
 from s4_gateway.objects.face import Face
-
-MAX_DICTIONARY_BYTES = 1 << 20
-"""Largest dictionary that training, start and reading accept alike (wire-format.md section 8)."""
-DICTIONARIES_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class BodyOpener:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._dictionaries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._dictionaries = Dictionaries(core)
 
     async def open(self, bucket: str, face: Face, download: Download, window: Window) -> "VerifiedBody":
         """Logical bytes of the window; the first piece is decoded before this returns, so most damage still gets an error document.
@@ -93,28 +88,10 @@ class BodyOpener:
         )
 
     async def _dictionary(self, bucket: str, manifest: Manifest) -> bytes | None:
-        """The object's dictionary, checked against its id (wire-format.md section 8)."""
+        """The object's dictionary, where its codec has one."""
         if manifest.dict_id is None or manifest.codec_label != "cpu-zstd-dict":
             return None
-        known = self._dictionaries.get((bucket, manifest.dict_id))
-        if known is not None:
-            return known
-        try:
-            download = await self._core.backend.get_object(bucket, dictionary_key(manifest.dict_id))
-        except BackendError as error:
-            if error.status == 404:
-                raise S3Error("InternalError", f"The object's dictionary {manifest.dict_id} is not in its bucket.") from error
-            raise
-        async with download:
-            if download.object.size > MAX_DICTIONARY_BYTES:
-                raise S3Error("InternalError", "The object's dictionary is larger than 1 MiB.")
-            data = await download.read()
-        if sha256(data).hexdigest()[:16] != manifest.dict_id:
-            raise S3Error("InternalError", "The object's dictionary does not have the digest that its name says.")
-        self._dictionaries[bucket, manifest.dict_id] = data
-        while len(self._dictionaries) > DICTIONARIES_KEPT:
-            self._dictionaries.popitem(last=False)
-        return data
+        return await self._dictionaries.get(bucket, manifest.dict_id)
 
 
 async def _pass(download: Download) -> AsyncGenerator[Buffer, None]:

@@ -8,9 +8,9 @@ from s4_format import DICTIONARY_PREFIX, MULTIPART_PREFIX, is_reserved
 
 from s4_gateway.backend.abc import BackendError, Deleted, ListEntry, Pieces
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.body import MAX_DICTIONARY_BYTES
 from s4_gateway.objects.buckets import BucketStates
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.dictionaries import MAX_DICTIONARY_BYTES
 from s4_gateway.objects.sidecar import sidecar_name
 from s4_gateway.objects.uploads.roster import Roster
 

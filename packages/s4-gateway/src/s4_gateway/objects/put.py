@@ -11,7 +11,7 @@ from s4_format import Trailer, encode_trailer
 from s4_gateway.backend.abc import Buffer, Condition, Pieces, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
-from s4_gateway.objects.commit import commit, new_token
+from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import BUFFERED_LIMIT, MAX_PUT_BYTES
@@ -55,6 +55,8 @@ class PutResult:
     stored_size: int
     codec: str
     version_id: str | None
+    modified: int
+    """Its Last-Modified, as far as the store's answer tells it."""
 
 
 class Putter:
@@ -224,4 +226,4 @@ class _Write:
         )
         self._core.cache.put(request.bucket, request.key, Entry(written.etag, stored, written.earliest, written.latest, attributes))
         await write_sidecar(self._core, request.bucket, request.key, etag=written.etag, stored_size=stored, attributes=attributes)
-        return PutResult(attributes, digested, stored, encoder.codec.label, written.version_id)
+        return PutResult(attributes, digested, stored, encoder.codec.label, written.version_id, told_time(written))
