@@ -19,7 +19,7 @@ def test_wrong_keys(gateway: Gateway, behind: Behind, bucket: str) -> None:
         ("AKIDUNKNOWN", gateway.secret_key, "InvalidAccessKeyId"),
     ):
         s3 = client(gateway.endpoint, access_key, secret_key)
-        for step in (lambda: s3.list_buckets(), lambda: s3.put_object(Bucket=bucket, Key="key", Body=b"x")):  # noqa: B023
+        for step in (s3.list_buckets, lambda: s3.put_object(Bucket=bucket, Key="key", Body=b"x")):  # noqa: B023
             with pytest.raises(ClientError) as caught:
                 step()
             assert caught.value.response["Error"]["Code"] == code
