@@ -1,10 +1,10 @@
 """S3 errors as one table: code -> status and default message.
 
-    GatewayError            what this package raises on purpose
-    |- S3Error              becomes an S3 error document
-    |- NotModified          304 of a conditional read: headers, no document
-    |- ClientDisconnected   the peer went away; nobody is left to answer
-    `- SettingsError        contradictory or missing settings; refused at start
+GatewayError            what this package raises on purpose
+|- S3Error              becomes an S3 error document
+|- NotModified          304 of a conditional read: headers, no document
+|- ClientDisconnected   the peer went away; nobody is left to answer
+`- SettingsError        contradictory or missing settings; refused at start
 """
 
 from collections.abc import Mapping
