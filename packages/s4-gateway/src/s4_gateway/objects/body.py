@@ -2,30 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Self
 
 from s4_codecs import CodecError, CodecUnavailableError, ObjectDecoder, PayloadDecoder, decode_async
-from s4_format import FormatError, FrameTable, Manifest
+from s4_format import FormatError, Manifest
 
 from s4_gateway.backend.abc import Buffer, Download
 from s4_gateway.errors import S3Error
+from s4_gateway.objects.admission import Admission, Ticket
 from s4_gateway.objects.attributes import Layout, unavailable, unreadable
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries
 from s4_gateway.objects.face import Face
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Logical bytes [start, stop), and where in the body the download begins."""
-
-    start: int
-    stop: int
-    first_frame: int = 0
-    original_offset: int = 0
-    stored_offset: int = 0
-    frames: FrameTable | None = None
+from s4_gateway.objects.window import Window
 
 
 class BodyOpener:
@@ -34,25 +23,38 @@ class BodyOpener:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._dictionaries = Dictionaries(core)
+        self._admission = Admission(core)
 
-    async def open(self, bucket: str, face: Face, download: Download, window: Window) -> "VerifiedBody":
+    async def open(self, bucket: str, face: Face, download: Download, window: Window, *, reserved: bool) -> "VerifiedBody":
         """Logical bytes of the window; the first piece is decoded before this returns, so most damage still gets an error document.
 
+        Args:
+            bucket: where it lies.
+            face: what is read.
+            download: its stored bytes from `window` on.
+            window: what is wanted of it.
+            reserved: the caller has reserved the memory that this takes.
+
         Raises:
-            S3Error: NotImplemented for what cannot be decoded here, InternalError for damage in the first piece.
+            S3Error: NotImplemented for what cannot be decoded here, InternalError for damage in the first piece, SlowDown.
             BackendError: a broken download in the first piece.
             CodecError, FormatError: of later pieces, while iterating.
         """
+        ticket = self._admission.free() if reserved else await self._admission.admit(face, window)
         try:
-            body = VerifiedBody(await self._chunks(bucket, face, download, window), download, expected=window.stop - window.start)
+            chunks = await self._chunks(bucket, face, download, window, in_flight=ticket.in_flight)
+            body = VerifiedBody(chunks, download, ticket, expected=window.stop - window.start)
             await body.prime()
-        except CodecUnavailableError as error:
-            raise unavailable(error) from error
-        except (CodecError, FormatError) as error:
-            raise S3Error("InternalError", f"The stored object is damaged: {error}") from error
+        except BaseException as error:
+            ticket.release()
+            if isinstance(error, CodecUnavailableError):
+                raise unavailable(error) from error
+            if isinstance(error, CodecError | FormatError):
+                raise S3Error("InternalError", f"The stored object is damaged: {error}") from error
+            raise
         return body
 
-    async def _chunks(self, bucket: str, face: Face, download: Download, window: Window) -> AsyncGenerator[Buffer, None]:
+    async def _chunks(self, bucket: str, face: Face, download: Download, window: Window, *, in_flight: int) -> AsyncGenerator[Buffer, None]:
         manifest = face.manifest
         layout = face.attributes.layout
         if layout is Layout.ENCRYPTED:
@@ -61,14 +63,16 @@ class BodyOpener:
         if layout is Layout.FOREIGN or (layout is Layout.RAW and not whole):
             return _pass(download)
         if layout is Layout.FRAMED:
-            return self._framed(face, download, window, await self._dictionary(bucket, manifest))
+            return self._framed(face, download, window, await self._dictionary(bucket, manifest), in_flight)
         if manifest.payload is None:
             raise unreadable(manifest)
         dictionary = await self._dictionary(bucket, manifest)
         decoder = PayloadDecoder(manifest.payload, start=window.start, stop=window.stop, dictionary=dictionary)
-        return _held_back(self._decode(decoder, download))
+        return _held_back(self._decode(decoder, download, in_flight))
 
-    def _framed(self, face: Face, download: Download, window: Window, dictionary: bytes | None) -> AsyncGenerator[Buffer, None]:
+    def _framed(
+        self, face: Face, download: Download, window: Window, dictionary: bytes | None, in_flight: int
+    ) -> AsyncGenerator[Buffer, None]:
         decoder = ObjectDecoder(
             start=window.start,
             stop=window.stop,
@@ -79,13 +83,10 @@ class BodyOpener:
             first_frame=window.first_frame,
             dictionary=dictionary,
         )
-        return self._decode(decoder, download)
+        return self._decode(decoder, download, in_flight)
 
-    def _decode(self, decoder: ObjectDecoder | PayloadDecoder, download: Download) -> AsyncGenerator[Buffer, None]:
-        options = self._core.options
-        return decode_async(
-            decoder, download, pool=self._core.codecs, in_flight=options.frames_in_flight, inline_below=options.inline_below
-        )
+    def _decode(self, decoder: ObjectDecoder | PayloadDecoder, download: Download, in_flight: int) -> AsyncGenerator[Buffer, None]:
+        return decode_async(decoder, download, pool=self._core.codecs, in_flight=in_flight, inline_below=self._core.options.inline_below)
 
     async def _dictionary(self, bucket: str, manifest: Manifest) -> bytes | None:
         """The object's dictionary, where its codec has one."""
@@ -112,11 +113,12 @@ async def _held_back(chunks: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buf
 
 
 class VerifiedBody:
-    """The logical bytes of one read: iterate once; `aclose` gives the backend's connection back, also if nothing was read."""
+    """The logical bytes of one read: iterate once; `aclose` gives connection and memory back, also if nothing was read."""
 
-    def __init__(self, chunks: AsyncGenerator[Buffer, None], download: Download, *, expected: int) -> None:
+    def __init__(self, chunks: AsyncGenerator[Buffer, None], download: Download, ticket: Ticket, *, expected: int) -> None:
         self._chunks = chunks
         self._download = download
+        self._ticket = ticket
         self._left = expected
         self._first: Buffer | None = None
 
@@ -146,6 +148,9 @@ class VerifiedBody:
         return piece
 
     async def aclose(self) -> None:
-        """Release decoder and download; repeatable."""
-        await self._chunks.aclose()
-        await self._download.aclose()
+        """Release decoder, download and memory; repeatable."""
+        try:
+            await self._chunks.aclose()
+            await self._download.aclose()
+        finally:
+            self._ticket.release()

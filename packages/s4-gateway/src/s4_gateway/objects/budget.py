@@ -22,12 +22,29 @@ class ByteBudget:
     @asynccontextmanager
     async def reserve(self, size: int) -> AsyncIterator[None]:
         """Hold `size` bytes (cut to the limit, so one large request can always run alone)."""
-        size = min(size, self.limit)
-        await self._acquire(size)
+        lease = await self.take(size)
         try:
             yield
         finally:
-            self._release(size)
+            lease.release()
+
+    async def take(self, size: int) -> "Lease":
+        """The same, until the lease is released."""
+        size = min(size, self.limit)
+        await self._acquire(size)
+        return Lease(self, size)
+
+    def take_now(self, size: int) -> "Lease | None":
+        """The same without waiting; None where that is not possible."""
+        size = min(size, self.limit)
+        if self._waiting or self.used + size > self.limit:
+            return None
+        self.used += size
+        return Lease(self, size)
+
+    def is_quiet(self) -> bool:
+        """Whether nobody waits and half of it is free: a request may then take more than it needs."""
+        return not self._waiting and 2 * self.used <= self.limit
 
     async def _acquire(self, size: int) -> None:
         if not self._waiting and self.used + size <= self.limit:
@@ -39,12 +56,13 @@ class ByteBudget:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release(size)
+                self.give_back(size)
             else:
                 self._wake()
             raise
 
-    def _release(self, size: int) -> None:
+    def give_back(self, size: int) -> None:
+        """What a lease calls when it ends."""
         self.used -= size
         self._wake()
 
@@ -58,3 +76,19 @@ class ByteBudget:
                 self.used += size
                 turn.set_result(None)
             self._waiting.popleft()
+
+
+class Lease:
+    """Bytes that somebody holds."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+
+    def release(self) -> None:
+        """Give them back; repeatable."""
+        size, self._size = self._size, 0
+        if size:
+            self._budget.give_back(size)

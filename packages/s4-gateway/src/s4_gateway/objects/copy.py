@@ -148,7 +148,7 @@ class Copier:
 
     async def _rewrite(self, request: CopyRequest) -> CopyResult:
         """Read the source and store it like a PUT. Headers and metadata are those of the very body that is read."""
-        read = ReadRequest(request.source_bucket, request.source_key, request.source_version, check=request.check)
+        read = ReadRequest(request.source_bucket, request.source_key, request.source_version, check=request.check, reserved=True)
         opened = await self._reader.open(read)
         face = opened.face
         condition = request.condition

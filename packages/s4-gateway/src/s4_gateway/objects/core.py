@@ -31,6 +31,9 @@ class Core:
     digests: ThreadPoolExecutor
     """Hashes request bodies, beside the codecs."""
     budget: ByteBudget
+    """Bodies in flight, of all requests."""
+    reads: ByteBudget
+    """Of these, those on their way out."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Clean-up that outlives its request (aborting an upload after a disconnect); awaited at shutdown."""
 

@@ -8,9 +8,10 @@ from s4_format import SUFFIX_BYTES, lookup_range
 from s4_gateway.backend.abc import BackendError, Download, Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
-from s4_gateway.objects.body import BodyOpener, VerifiedBody, Window
+from s4_gateway.objects.body import BodyOpener, VerifiedBody
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import NOTHING, Face, FaceFinder, Moved, Wanted, require_same
+from s4_gateway.objects.window import Window
 from s4_gateway.state.cache import Entry
 
 ATTEMPTS = 3
@@ -38,6 +39,8 @@ class ReadRequest:
     select: Select | None = None
     """None = the whole object."""
     wanted: Wanted = NOTHING
+    reserved: bool = False
+    """The memory that it takes is part of what the request has reserved, or is about to: it must not wait for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Reader:
             face = await self._faces.find(request.bucket, download.object, wanted=request.wanted, version=request.version)
             request.check(face)
             window = Window(0, face.attributes.size)
-            chunks = await self._bodies.open(request.bucket, face, download, window)
+            chunks = await self._bodies.open(request.bucket, face, download, window, reserved=request.reserved)
         except BaseException:
             await download.aclose()
             raise
@@ -133,7 +136,7 @@ class Reader:
             if face.attributes.size != entry.attributes.size:
                 raise Moved
             request.check(face)
-            chunks = await self._bodies.open(request.bucket, face, download, window)
+            chunks = await self._bodies.open(request.bucket, face, download, window, reserved=request.reserved)
         except BaseException:
             await download.aclose()
             raise
@@ -156,7 +159,7 @@ class Reader:
             if download is None:
                 download = await self._core.backend.get_object(bucket, key, span=stored_span, if_match=stored.etag, version_id=version)
                 require_same(stored, download.object)
-            chunks = await self._bodies.open(bucket, face, download, window)
+            chunks = await self._bodies.open(bucket, face, download, window, reserved=request.reserved)
         except BaseException:
             if download is not None:
                 await download.aclose()

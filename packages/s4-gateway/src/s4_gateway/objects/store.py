@@ -46,6 +46,7 @@ class ObjectStore:
             codecs=ThreadPoolExecutor(workers, thread_name_prefix="s4-codec"),
             digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
             budget=ByteBudget(options.memory_bytes),
+            reads=ByteBudget(options.memory_bytes // 2),
         )
         self.reader = Reader(self.core)
         self.putter = Putter(self.core, self.reader)

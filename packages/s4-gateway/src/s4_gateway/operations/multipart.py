@@ -114,7 +114,8 @@ async def upload_part_copy(store: ObjectStore, call: Call) -> CopyDone:
             )
 
     select = None if asked is None else (lambda attributes: asked.resolve_exact(attributes.size))
-    opened = await store.reader.open(ReadRequest(source.bucket, source.key, source.version_id, check, select, Wanted()))
+    read = ReadRequest(source.bucket, source.key, source.version_id, check, select, Wanted(), reserved=True)
+    opened = await store.reader.open(read)
     try:
         body = LogicalBody(opened)
         stored = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised())))

@@ -127,7 +127,11 @@ async def get_object(store: ObjectStore, call: Call) -> Content:
         partial = False
         opened = await store.reader.open(request)
     call.notes["codec"] = opened.face.manifest.codec_label
-    headers = ask.headers(opened.face, opened.start, opened.stop, partial=partial)
+    try:
+        headers = ask.headers(opened.face, opened.start, opened.stop, partial=partial)
+    except BaseException:
+        await opened.chunks.aclose()
+        raise
     return Content(206 if partial else 200, headers, opened.stop - opened.start, opened.chunks)
 
 

@@ -1,0 +1,100 @@
+"""How many bytes a read may hold, and so how many frames it decodes at a time: bodies on their way out count like those on their way in."""
+
+import asyncio
+from dataclasses import dataclass
+
+from s4_codecs.policy import DEFAULT_FRAME_BYTES, part_frame_size
+
+from s4_gateway.errors import S3Error
+from s4_gateway.objects.attributes import Layout
+from s4_gateway.objects.budget import Lease
+from s4_gateway.objects.core import Core
+from s4_gateway.objects.face import Face
+from s4_gateway.objects.window import Window
+
+WAIT_SECONDS = 20.0
+"""How long a read waits for its turn before the client is asked to slow down."""
+SMALLEST = 16 * 1024
+PASSED_BYTES = 256 * 1024
+"""What a body that is only passed on has in the pipes."""
+LARGEST_FRAME = 16 << 20
+"""Largest frame that is decoded as a whole; larger ones are streamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A read's share."""
+
+    in_flight: int
+    """Frames to decode at a time."""
+    leases: tuple[Lease, ...] = ()
+
+    def release(self) -> None:
+        """Give it back; repeatable."""
+        for lease in self.leases:
+            lease.release()
+
+
+class Admission:
+    """Gives reads their share of the byte budget, at most half of it for all: slow readers must not keep writers out."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def free(self) -> Ticket:
+        """For a read inside a request that has reserved already."""
+        return Ticket(self._core.options.frames_in_flight)
+
+    async def admit(self, face: Face, window: Window) -> Ticket:
+        """A ticket for a client's read; under pressure for one frame at a time.
+
+        Raises:
+            S3Error: SlowDown after `WAIT_SECONDS`.
+        """
+        reads, budget = self._core.reads, self._core.budget
+        frame, span = frame_bytes(face, window), window.stop - window.start
+        quiet = reads.is_quiet() and budget.is_quiet()
+        most = min(self._core.options.frames_in_flight, reads.limit // (4 * frame + 1) - 1) if quiet else 1
+        in_flight = max(1, most)
+        size = min(held_bytes(frame, in_flight, span), reads.limit)
+        # In this order everywhere: writers take the second one only.
+        first = reads.take_now(size)
+        second = budget.take_now(size) if first is not None else None
+        if first is None or second is None:
+            first, second = await self._wait(size, first)
+        return Ticket(in_flight, (first, second))
+
+    async def _wait(self, size: int, first: Lease | None) -> tuple[Lease, Lease]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                if first is None:
+                    first = await self._core.reads.take(size)
+                return first, await self._core.budget.take(size)
+        except BaseException as error:
+            if first is not None:
+                first.release()
+            if isinstance(error, TimeoutError):
+                raise S3Error("SlowDown", "Too many objects are being read; try again.") from error
+            raise
+
+
+def held_bytes(frame: int, in_flight: int, span: int) -> int:
+    """Most bytes of a read at once: payload and plaintext of each frame in work, and of one more on its way in or out."""
+    return max(SMALLEST, min(2 * (in_flight + 1) * frame, 2 * span + SMALLEST))
+
+
+def frame_bytes(face: Face, window: Window) -> int:
+    """Plaintext bytes of the largest frame that a read will meet, as far as it is known."""
+    attributes = face.attributes
+    if attributes.layout is not Layout.FRAMED:
+        return PASSED_BYTES
+    if attributes.frames is not None:
+        sizes = attributes.frames.columns.original_sizes
+        return min(max(sizes, default=0), LARGEST_FRAME)
+    if face.manifest.write_token is None:
+        return min(attributes.size, LARGEST_FRAME)
+    if not face.manifest.multipart:
+        return DEFAULT_FRAME_BYTES
+    _, dash, parts = (attributes.etag or "").partition("-")
+    # Twice the mean: only the largest part's frames would tell more.
+    return part_frame_size(2 * attributes.size // int(parts) if dash else attributes.size)
