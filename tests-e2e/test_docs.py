@@ -12,6 +12,7 @@ import pytest
 from programs import program
 from s4_gateway import settings
 from s4_gateway.observe import metrics
+from s4_gateway.operations.table import TABLE
 
 pytestmark = pytest.mark.servers("embedded")
 
@@ -137,3 +138,31 @@ def test_options_in_commands_exist() -> None:
 def test_reference_table_is_the_programs(page: str, table: str) -> None:
     """The reference pages hold the tables that the program makes of its own declarations: reference() in the module."""
     assert table in (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_operations_listed_are_those_served() -> None:
+    """The reference lists every S3 operation that is built, and none that is answered 501."""
+    page = (DOCS / "reference" / "s3.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([A-Z][A-Za-z0-9]+)` \|", page, re.MULTILINE)
+
+    assert sorted(listed) == sorted(name for name, entry in TABLE.items() if entry.run)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Every relative link of a page leads to a file, and its anchor to a heading there."""
+    dead = [
+        (_name(page), link)
+        for page in PAGES
+        for link, path, anchor in re.findall(r"\]\((?!\w+:)(([^)#]*)#?([^)]*))\)", page.read_text(encoding="utf-8"))
+        if not _leads_somewhere(page, path, anchor)
+    ]
+
+    assert dead == []
+
+
+def _leads_somewhere(page: Path, path: str, anchor: str) -> bool:
+    target = page.parent / path if path else page
+    if not anchor:
+        return target.exists()
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
