@@ -393,6 +393,11 @@ async def test_checksums_of_uploads(headers: dict[str, str], kind: str) -> None:
         about = await gateway.client.request("GET", BUCKET, "key", query={"attributes": ""}, headers=asked)
 
         assert done.text(f"Checksum{name.upper()}") == expected
+        _, stored_body = await gateway.stored("key")
+        kept = read_trailer(stored_body, body_size=len(stored_body)).attributes.checksums
+        whole = Digests(["crc64nvme"])
+        whole.update(b"".join(bodies))
+        assert kept == {name: expected, "crc64nvme": whole.base64("crc64nvme")}
         assert (head.headers[f"x-amz-checksum-{name}"], head.headers["x-amz-checksum-type"]) == (expected, kind)
         assert about.text("ObjectSize") == str(sum(map(len, bodies)))
         assert about.texts("ObjectParts/Part/Size") == [str(len(body)) for body in bodies]

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hmac
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -85,7 +85,7 @@ class Intake:
         self._digests = Digests(sorted(algorithms))
         self.size = 0
 
-    async def chunks(self) -> AsyncIterator[Buffer]:
+    async def chunks(self) -> AsyncGenerator[Buffer, None]:
         """The body's bytes; digests are complete when it ended."""
         loop = asyncio.get_running_loop()
         batch: list[Buffer] = []

@@ -136,15 +136,18 @@ class _Write:
     async def _stored_pieces(self) -> AsyncGenerator[Buffer, None]:
         options = self._core.options
         try:
-            async with aclosing(
-                encode_async(
-                    self._encoder,
-                    self._intake.chunks(),
-                    pool=self._core.codecs,
-                    in_flight=options.frames_in_flight,
-                    inline_below=options.inline_below,
-                )
-            ) as stream:
+            async with (
+                aclosing(self._intake.chunks()) as chunks,
+                aclosing(
+                    encode_async(
+                        self._encoder,
+                        chunks,
+                        pool=self._core.codecs,
+                        in_flight=options.frames_in_flight,
+                        inline_below=options.inline_below,
+                    )
+                ) as stream,
+            ):
                 async for piece in stream:
                     yield piece
         except EncodeSizeError as error:

@@ -156,7 +156,7 @@ def full_crc64nvme(parts: Sequence[PartRecord]) -> str:
 
 
 def object_checksums(record: UploadRecord, parts: Sequence[PartRecord], values: Mapping[int, str]) -> tuple[dict[str, str], str]:
-    """Checksums of the finished object and their type.
+    """Checksums of the finished object and their type; CRC64NVME, which is kept beside the one that was named, is always of the whole.
 
     Args:
         record: names algorithm and type.
@@ -172,7 +172,7 @@ def object_checksums(record: UploadRecord, parts: Sequence[PartRecord], values: 
     digests = Digests([algorithm])
     for part in parts:
         digests.update(base64.b64decode(values[part.number]))
-    return {algorithm: f"{digests.base64(algorithm)}-{len(parts)}"}, "COMPOSITE"
+    return {algorithm: f"{digests.base64(algorithm)}-{len(parts)}", "crc64nvme": full_crc64nvme(parts)}, "COMPOSITE"
 
 
 def _combine(algorithm: str, values: Sequence[tuple[str, int]]) -> str:

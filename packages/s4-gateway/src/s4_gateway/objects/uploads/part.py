@@ -80,11 +80,14 @@ class PartStore:
         intake = Intake(self._core, request.body, request.expected)
         encoder = ObjectEncoder(options.encode, size=size, frame_size=part_frame_size(size or 0), raw_passthrough_limit=0)
         try:
-            async with aclosing(
-                encode_async(
-                    encoder, intake.chunks(), pool=self._core.codecs, in_flight=options.frames_in_flight, inline_below=options.inline_below
-                )
-            ) as pieces:
+            async with (
+                aclosing(intake.chunks()) as chunks,
+                aclosing(
+                    encode_async(
+                        encoder, chunks, pool=self._core.codecs, in_flight=options.frames_in_flight, inline_below=options.inline_below
+                    )
+                ) as pieces,
+            ):
                 async for piece in pieces:
                     await spool.add(piece)
         except EncodeSizeError as error:
