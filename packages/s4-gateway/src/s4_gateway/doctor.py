@@ -132,7 +132,7 @@ def _about_server(report: StoreReport) -> Iterator[Finding]:
             "tried out in bucket",
             "none",
             Verdict.LIMITED,
-            "no writable bucket without versions was found: the rest is assumed to be as in Amazon S3",
+            "no writable bucket without versions was found: the rest is assumed to be as in Amazon S3 (make one, and ask again)",
             Origin.ASSUMED,
         )
     if report.leftovers:

@@ -63,6 +63,15 @@ async def test_limits_are_named_with_what_follows(quirks: Quirks, topic: str, va
     assert report.healthy == (verdict is not Verdict.BROKEN)
 
 
+async def test_an_empty_store() -> None:
+    """Where there is no bucket to try things out in, the report says that its lines are assumptions, and how to get better ones."""
+    report = await examined(MiniS3())
+    (finding,) = [finding for finding in report.findings if finding.topic == "tried out in bucket"]
+
+    assert (finding.value, finding.verdict) == ("none", Verdict.LIMITED)
+    assert "make one" in finding.consequence
+
+
 async def test_leftovers_are_named() -> None:
     """What could not be deleted is for the operator."""
     mini = MiniS3(quirks=Quirks(keeps_objects=True))
