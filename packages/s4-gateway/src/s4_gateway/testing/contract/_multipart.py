@@ -190,7 +190,8 @@ class MultipartCases(ContractBase):
         """A manifest cannot name what is not there, and a right one still works afterwards."""
         upload = await begin(backend, bucket, "key")
         parts = [await upload.part(1, part_body(backend, 1)), await upload.part(2, b"two")]
-        with refused("InvalidPart"):
+        # Part 2 would be too small in the middle, and some stores look at that first.
+        with refused("InvalidPart", "EntityTooSmall"):
             await upload.complete([*parts, (3, parts[0][1])])
         with refused("NoSuchKey"):
             await backend.head_object(bucket, "key")
