@@ -1,0 +1,69 @@
+"""The reference's own Python readers, s4fs and s4-codec, read what we write, without any gateway."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients.multipart import MIB, put_parts
+from programs import program
+from s4_codecs.testing.workloads import WORKLOADS
+from servers.stores import ACCESS_KEY, SECRET_KEY, Store
+
+READER = Path(__file__).parent / "clients" / "reference_reader.py"
+LOG, NOISE = WORKLOADS["log"](24 * MIB), WORKLOADS["noise"](12 * MIB)
+RANGES = [[0, 10], [1000, 70_000], [MIB - 5, MIB + 5], [5 * MIB - 100, 5 * MIB + 100]]
+LARGE = {
+    "one frame": LOG[:200_000],
+    "framed": LOG[: 7 * MIB],
+    "framed above 8 MiB": LOG,
+    "noise": NOISE[:100_000],
+    "long noise": NOISE,
+    "half and half": LOG[: 6 * MIB] + NOISE[: 6 * MIB],
+    "empty": b"",
+}
+PARTS = {
+    "staged parts": [LOG[: 5 * MIB], LOG[5 * MIB : 10 * MIB], b"tail"],
+    "mixed parts": [NOISE[: 6 * MIB], LOG[: 5 * MIB], NOISE[6 * MIB :], LOG[: 3 * MIB]],
+    "direct last": [LOG[: 5 * MIB], NOISE],
+    "one part": [LOG[:1000]],
+}
+
+
+@pytest.mark.servers("versitygw", "minio")
+def test_everything_we_write(s3: Any, store: Store, bucket: str) -> None:
+    """Bodies with and without trailer, of PUTs, parts and copies: size, every byte and ranges are right, and sidecars index them."""
+    python = program("reference")
+    bodies = dict(LARGE)
+    for key, body in LARGE.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    for key, pieces in PARTS.items():
+        put_parts(s3, bucket, key, pieces)
+        bodies[key] = b"".join(pieces)
+    for key in ("framed above 8 MiB", "mixed parts"):
+        s3.copy_object(Bucket=bucket, Key=f"copy of {key}", CopySource={"Bucket": bucket, "Key": key})
+        bodies[f"copy of {key}"] = bodies[key]
+    told = read_by_the_reference(python, store, [f"{bucket}/{key}" for key in bodies])
+    assert told["versions"] == ["1.5.1", "1.5.1"]
+    for key, body in bodies.items():
+        found = told["objects"][f"{bucket}/{key}"]
+        assert (key, found["size"]) == (key, len(body))
+        assert (key, found["sha256"]) == (key, hashlib.sha256(body).hexdigest())
+        expected = [hashlib.sha256(body[start:stop]).hexdigest() for start, stop in RANGES if start < len(body)]
+        assert (key, found["ranges"]) == (key, expected)
+        index = found["index"]
+        if len(body) > 4 * MIB:
+            assert index["total_original_size"] == len(body)
+            assert index["source_compressed_size"] == found["stored"]
+            assert len(index["entries"]) == found["frames"]
+
+
+def read_by_the_reference(python: Path, store: Store, paths: list[str]) -> dict[str, Any]:
+    """What the reference's packages make of these objects."""
+    asked = {"endpoint": store.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "paths": paths, "ranges": RANGES}
+    ended = subprocess.run([python, READER], input=json.dumps(asked).encode(), capture_output=True, timeout=240, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    told: dict[str, Any] = json.loads(ended.stdout)
+    return told
