@@ -77,4 +77,7 @@ class Target:
         if not self.is_gateway:
             return Counter()
         with urllib.request.urlopen(f"{self.endpoint}/metrics") as answer:
-            return Counter({name: int(float(value)) for name, value in _SAMPLE.findall(answer.read().decode())})
+            found: Counter[str] = Counter()
+            for name, value in _SAMPLE.findall(answer.read().decode()):
+                found[name] += int(float(value))
+            return found
