@@ -141,6 +141,7 @@ async def complete_multipart_upload(store: ObjectStore, call: Call) -> PendingUp
         condition,
         None if size is None else int_param(call.headers, "x-amz-mp-object-size", default=0, low=0, high=2**63 - 1),
         promised.checksums,
+        promised.type,
     )
     prepared = await store.uploads.completer.prepare(request)
     location = call.resource

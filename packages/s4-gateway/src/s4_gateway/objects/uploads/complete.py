@@ -23,7 +23,7 @@ from s4_gateway.objects.uploads.assemble import AssembledBody, Assembly
 from s4_gateway.objects.uploads.late import LateUploads
 from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag, variants
 from s4_gateway.objects.uploads.part import default_codec
-from s4_gateway.objects.uploads.records import PartRecord, folder, upload_token
+from s4_gateway.objects.uploads.records import PartRecord, UploadRecord, folder, upload_token
 from s4_gateway.objects.uploads.shelf import Shelf, Upload, part_records
 from s4_gateway.objects.uploads.spool import SpoolQuota
 from s4_gateway.state.cache import Entry
@@ -58,6 +58,8 @@ class CompleteRequest:
     """x-amz-mp-object-size."""
     checksums: Mapping[str, str] = field(default_factory=dict)
     """Checksum of the whole object, algorithm -> base64."""
+    checksum_type: str | None = None
+    """FULL_OBJECT or COMPOSITE, where the client says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Completer:
 
     async def _prepare(self, request: CompleteRequest) -> "Completion":
         upload = await self.shelf.open(request.bucket, request.key, request.upload_id, fresh=True)
+        _check_type(request, upload.record)
         entries = await self.shelf.entries(upload)
         chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
         return Completion(self, request, upload, chosen, entries, await self._condition(request))
@@ -159,6 +162,14 @@ class Completer:
         if not same:
             return None
         return Finished(face.attributes, face.stored.version_id, face.manifest.codec_label or "", face.stored.size)
+
+
+def _check_type(request: CompleteRequest, record: UploadRecord) -> None:
+    if request.checksum_type not in (None, record.checksum_type):
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using the {record.checksum_type} checksum mode. The complete request must use the same checksum mode.",
+        )
 
 
 async def _exists(core: Core, bucket: str, key: str) -> bool:
