@@ -194,6 +194,21 @@ def show(rows: list[Row]) -> None:
     console.print(table)
 
 
+def check_listing(s3: Any, work: list[Sample]) -> int:
+    """Compare the listing with what was sent: names, sizes, and the ETags of single PUTs; how many objects."""
+    files = {key: (path, sample.multipart) for sample in work for key, path in sample.files.items()}
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    rows = {row["Key"]: row for page in pages for row in page.get("Contents", ())}
+    if rows.keys() != files.keys():
+        raise SystemExit(f"the listing shows {len(rows)} objects, {len(files)} were sent")
+    for key, (path, multipart) in files.items():
+        etag = rows[key]["ETag"].strip('"')
+        right = "-" in etag if multipart else etag == hashlib.md5(path.read_bytes()).hexdigest()
+        if rows[key]["Size"] != path.stat().st_size or not right:
+            raise SystemExit(f"{key} is listed with another size or ETag")
+    return len(rows)
+
+
 def run(gateway: GatewayProcess, work: list[Sample]) -> list[Row]:
     """Send, read back, read ranges; a row each."""
     s3 = boto3.client(
@@ -213,11 +228,8 @@ def run(gateway: GatewayProcess, work: list[Sample]) -> list[Row]:
         ranges = read_ranges(s3, sample)
         rows.append(Row(sample, stored_bytes(gateway, sample), put_seconds, get_seconds))
         console.print(f"back byte for byte, {ranges} ranges right")
-    listed = sum(len(page.get("Contents", ())) for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET))
-    sent = sum(len(sample.files) for sample in work)
-    if listed != sent:
-        raise SystemExit(f"the listing shows {listed} objects, {sent} were sent")
-    console.print(f"  listed: {listed} objects, sizes and ETags are the clients' own")
+    listed = check_listing(s3, work)
+    console.print(f"  listed: {listed} objects, every size and ETag is the file's own")
     return rows
 
 
@@ -225,7 +237,8 @@ def keep_up(gateway: GatewayProcess) -> None:
     """Leave the server running until Ctrl-C."""
     console.print("\nThe gateway stays up; Ctrl-C ends it and removes its data. In another terminal:\n")
     console.print(
-        f"  export AWS_ACCESS_KEY_ID={gateway.access_key} AWS_SECRET_ACCESS_KEY={gateway.secret_key} AWS_REGION=us-east-1", soft_wrap=True
+        f"  export AWS_ACCESS_KEY_ID={gateway.access_key} AWS_SECRET_ACCESS_KEY={gateway.secret_key} AWS_DEFAULT_REGION=us-east-1",
+        soft_wrap=True,
     )
     console.print(f"  aws --endpoint-url {gateway.endpoint} s3 ls --recursive s3://{BUCKET}/", soft_wrap=True)
     try:
@@ -240,6 +253,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the server up and print endpoint and keys")
     parser.add_argument("--mib", type=int, default=64, help="size of the access log in MiB (default 64)")
     options = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith(("AWS_", "S4_"))]:
+        del os.environ[name]
     os.environ.update({"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"})
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="s4-demo-"))
@@ -247,7 +262,7 @@ def main() -> None:
         console.print("making the files ...")
         work = samples(folder, options.mib)
         gateway = stack.enter_context(running_gateway("--data-dir", str(folder / "store"), "--log-format", "json"))
-        console.print(f"s4-gateway serves on {gateway.endpoint}, storing in {folder / 'store'}")
+        console.print(f"s4-gateway serves on {gateway.endpoint}, storing in {folder / 'store'}", soft_wrap=True)
         rows = run(gateway, work)
         show(rows)
         if options.keep:

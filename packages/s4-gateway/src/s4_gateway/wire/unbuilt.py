@@ -40,7 +40,8 @@ REFUSED: Mapping[str, frozenset[str]] = {
     "x-amz-bucket-namespace": frozenset({"global"}),
     "x-amz-storage-class": frozenset({"standard"}),
     "x-amz-tagging": _NEVER,
-    "x-amz-tagging-directive": frozenset({"copy"}),
+    # REPLACE alone asks for no tags; tags themselves come in x-amz-tagging.
+    "x-amz-tagging-directive": frozenset({"copy", "replace"}),
     "x-amz-website-redirect-location": _NEVER,
     "x-amz-write-offset-bytes": _NEVER,
     # Conditions of DeleteObject and AbortMultipartUpload: without them something would go that the client wants kept.
