@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from s4_codecs import EncodeOptions
@@ -19,12 +20,14 @@ MIB = 2**20
 BUCKET = "bucket"
 
 
+@lru_cache(maxsize=8)
 def text(size: int, seed: int = 0) -> bytes:
     """Compressible bytes."""
-    lines = b"".join(b"%08d seed %d: an entirely ordinary line of some log\n" % (number, seed) for number in range(size // 40 + 1))
+    lines = b"".join(b"%08d seed %d: an entirely ordinary line of some log\n" % (number, seed) for number in range(size // 55 + 1))
     return lines[:size]
 
 
+@lru_cache(maxsize=8)
 def noise(size: int, seed: int = 0) -> bytes:
     """Incompressible bytes."""
     return random.Random(seed).randbytes(size)
