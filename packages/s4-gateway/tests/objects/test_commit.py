@@ -27,7 +27,7 @@ async def test_never_abort_after_an_unknown_outcome(error: BackendError, code: s
     """Whatever a 5xx to Complete is called, it may still take effect: the upload is left to the journal, not aborted."""
     async with rig() as gateway:
         gateway.backend.fail_next("complete_multipart", error)
-        answer = await gateway.client.request("PUT", BUCKET, "key", body=noise(20 * MIB))
+        answer = await gateway.client.request("PUT", BUCKET, "key", body=noise(12 * MIB))
 
         assert (answer.status, answer.code) == (503, code)
         assert gateway.backend.requests["abort_multipart"] == 0
@@ -41,7 +41,7 @@ async def test_abandoned_uploads_are_ended_later() -> None:
         now = 0.0
         store.core.journal._clock = lambda: now
         gateway.backend.fail_next("complete_multipart", LOST)
-        await gateway.client.request("PUT", BUCKET, "key", body=noise(20 * MIB))
+        await gateway.client.request("PUT", BUCKET, "key", body=noise(12 * MIB))
         await store.end_left_open()
         assert len(await gateway.backend.list_multipart(BUCKET)) == 1
         now = 7200.0
@@ -59,7 +59,7 @@ async def test_failed_abort_is_repeated_later() -> None:
         store.core.journal._clock = lambda: now
         gateway.backend.fail_next("abort_multipart", BackendError("SlowDown", 503, "less"))
         answer = await gateway.client.request(
-            "PUT", BUCKET, "key", body=noise(20 * MIB), headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+            "PUT", BUCKET, "key", body=noise(12 * MIB), headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
         )
         assert answer.code == "BadDigest"
         now = 7200.0
@@ -68,7 +68,7 @@ async def test_failed_abort_is_repeated_later() -> None:
         assert await gateway.backend.list_multipart(BUCKET) == []
 
 
-@pytest.mark.parametrize("size", [5000, 20 * MIB])
+@pytest.mark.parametrize("size", [5000, 12 * MIB])
 async def test_unreadable_metadata_at_the_key_is_not_ours(size: int) -> None:
     """Looking for one's own write at a key where something damaged lies is 503 like any other lost write, never 500."""
     async with rig() as gateway:
@@ -87,7 +87,7 @@ async def cancelled(request: asyncio.Task[object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "operation"), [(text(6 * MIB), "put_object"), (noise(20 * MIB), "complete_multipart")], ids=["buffered", "streamed"]
+    ("body", "operation"), [(text(6 * MIB), "put_object"), (noise(12 * MIB), "complete_multipart")], ids=["buffered", "streamed"]
 )
 async def test_client_leaves_during_the_commit(body: bytes, operation: str) -> None:
     """A commit that has begun runs to its end, sidecar and cache included, though nobody waits for its answer."""
@@ -111,7 +111,7 @@ async def test_client_leaves_twice_during_the_commit() -> None:
     backend = MemoryBackend()
     async with rig(backend) as gateway:
         hold = gateway.backend.hold_next("complete_multipart")
-        request = asyncio.create_task(gateway.put("key", noise(20 * MIB)))
+        request = asyncio.create_task(gateway.put("key", noise(12 * MIB)))
         await hold.reached()
         request.cancel()
         await asyncio.sleep(0.01)
@@ -127,7 +127,7 @@ async def test_client_leaves_while_the_upload_is_opened_or_filled(operation: str
     """No backend upload stays open, not even one whose id had not come back yet."""
     async with rig() as gateway:
         hold = gateway.backend.hold_next(operation, after_commit=True)
-        request = asyncio.create_task(gateway.put("key", noise(40 * MIB)))
+        request = asyncio.create_task(gateway.put("key", noise(24 * MIB)))
         await hold.reached()
         if operation == "create_multipart":
             asyncio.get_running_loop().call_later(0.05, hold.release)
@@ -146,7 +146,7 @@ async def test_part_that_cannot_be_sent_aborts_the_upload() -> None:
             raise RuntimeError("not even an answer")
 
         gateway.backend.on_next("upload_part", break_down)
-        answer = await gateway.client.request("PUT", BUCKET, "key", body=noise(20 * MIB))
+        answer = await gateway.client.request("PUT", BUCKET, "key", body=noise(12 * MIB))
 
         assert answer.status == 500
         assert await gateway.backend.list_multipart(BUCKET) == []
@@ -157,11 +157,11 @@ async def test_second_gateway_leaves_the_first_ones_uploads_alone(tmp_path: Path
     backend = MemoryBackend()
     async with rig(backend, state_dir=tmp_path) as gateway:
         hold = backend.hold_next("complete_multipart")
-        request = asyncio.create_task(gateway.put("key", noise(20 * MIB)))
+        request = asyncio.create_task(gateway.put("key", noise(12 * MIB)))
         await hold.reached()
         async with rig(MemoryBackend(store=backend.store), state_dir=tmp_path):
             pass
         hold.release()
         await request
 
-        assert (await gateway.get("key")).body == noise(20 * MIB)
+        assert (await gateway.get("key")).body == noise(12 * MIB)

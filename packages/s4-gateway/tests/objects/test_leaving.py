@@ -14,7 +14,7 @@ from s4_gateway.testing.client import Answer, BrokenOff
 from .helpers import BUCKET, MIB, Rig, noise, rig, text
 from .test_multipart import LARGE, SMALL
 
-BODY = noise(40 * MIB)
+BODY = noise(24 * MIB)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ async def cold_range(gateway: Rig) -> Awaitable[Answer]:
     """A ranged GET that has to look first."""
     await gateway.put("key", BODY)
     gateway.client.services.store.core.cache.drop(BUCKET, "key")
-    return gateway.get("key", range="bytes=0-30000000")
+    return gateway.get("key", range="bytes=0-20000000")
 
 
 async def part_copy(gateway: Rig) -> Awaitable[Answer]:
@@ -132,14 +132,14 @@ async def test_client_leaves(prepare: Prepare, point: str) -> None:
 async def test_client_leaves_before_its_body_is_complete() -> None:
     """The body ends early: nothing is stored, nothing is open."""
     async with rig() as gateway:
-        for size in (1000, 20 * MIB):
+        for size in (1000, 12 * MIB):
             with pytest.raises(BrokenOff):
                 await gateway.client.request("PUT", BUCKET, "key", body=noise(size), disconnect_after=size // 2)
             await settled(gateway)
         upload = await gateway.create("other")
         query = {"partNumber": "1", "uploadId": upload}
         with pytest.raises(BrokenOff):
-            await gateway.client.request("PUT", BUCKET, "other", query=query, body=BODY, disconnect_after=30 * MIB)
+            await gateway.client.request("PUT", BUCKET, "other", query=query, body=BODY, disconnect_after=20 * MIB)
         await settled(gateway)
 
         assert await gateway.names() == [f".s4mpu/{upload}/upload"]
