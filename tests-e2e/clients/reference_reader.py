@@ -1,7 +1,8 @@
 """Run by the reference's Python: reads objects straight from the store with its packages, and tells what it read as JSON.
 
 Standard input: {"endpoint", "access_key", "secret_key", "paths": [...], "ranges": [[start, stop], ...]}.
-Standard output: for each path {"size", "sha256", "ranges": [sha256 of each that begins within the object], "frames": number or null, "index": [entries] or null}.
+Standard output: for each path {"size", "sha256", "ranges": [sha256 of each that begins within the object], "frames": number or null,
+"index": the decoded sidecar or null, "stored": bytes}.
 """
 
 import hashlib

@@ -97,6 +97,15 @@ class Wire:
             connection.sendall(body)
             return read_answer(connection, method)
 
+    @contextlib.contextmanager
+    def answer(self, method: str, path: str) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request without a body, its own body still to be read."""
+        with self.connection() as connection:
+            connection.sendall(self.head_of(method, path))
+            with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as answer:
+                answer.begin()
+                yield answer
+
     def send(self, raw: bytes, method: str) -> Answer:
         """Bytes as they are, and the whole answer."""
         with self.connection() as connection:

@@ -1,0 +1,112 @@
+"""Memory is bounded, whatever the object: 512 MiB in and out under 256 MiB of resident memory."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from clients.multipart import MIB, Upload
+from clients.wire import UNSIGNED, Wire, path_of, read_answer
+from conftest import StartGateway
+from s4_codecs.testing.workloads import WORKLOADS
+from servers.gateways import Gateway
+from servers.stores import Store
+
+SIZE = 512 * MIB
+LIMIT = 256 * MIB
+BLOCK = {"log": WORKLOADS["log"](32 * MIB), "noise": WORKLOADS["noise"](32 * MIB)}
+
+
+def blocks(workload: str) -> Iterator[bytes]:
+    """512 MiB, a block at a time, each with a number in front."""
+    for number in range(SIZE // len(BLOCK[workload])):
+        yield b"%08d" % number + BLOCK[workload][8:]
+
+
+@pytest.fixture
+def own(store: Store, fresh_store: Store, start_gateway: StartGateway) -> Gateway:
+    """A gateway of the test's own, so that its peak is this test's: over the shared server, or over an embedded store of its own."""
+    return start_gateway(store if store.shared else fresh_store)
+
+
+def digest_of_get(wire: Wire, path: str) -> tuple[int, bytes]:
+    """Size and MD5 of the answer, read a piece at a time."""
+    digest, size = hashlib.md5(), 0
+    with wire.answer("GET", path) as answer:
+        assert answer.status == 200
+        while piece := answer.read(MIB):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.digest()
+
+
+@pytest.mark.parametrize("workload", ["log", "noise"])
+def test_put_and_get(own: Gateway, bucket_name: str, workload: str) -> None:
+    """One PUT of 512 MiB, and its GET."""
+    wire = Wire(own.endpoint, own.access_key, own.secret_key)
+    own.client().create_bucket(Bucket=bucket_name)
+    path = path_of(bucket_name, "key")
+    digest = hashlib.md5()
+    with wire.connection() as connection:
+        connection.sendall(wire.head_of("PUT", path, {"content-length": str(SIZE)}, payload_hash=UNSIGNED))
+        for block in blocks(workload):
+            digest.update(block)
+            connection.sendall(block)
+        answer = read_answer(connection, "PUT")
+    assert (answer.status, answer.etag) == (200, f'"{digest.hexdigest()}"')
+    assert digest_of_get(wire, path) == (SIZE, digest.digest())
+    assert own.peak_memory() < LIMIT
+    own.behind.remove_bucket(bucket_name)
+
+
+@pytest.mark.parametrize("workload", ["log", "noise"])
+def test_multipart(own: Gateway, bucket_name: str, workload: str) -> None:
+    """512 MiB in parts of 32 MiB, four at a time, and their GET."""
+    s3: Any = own.client(max_pool_connections=8)
+    wire = Wire(own.endpoint, own.access_key, own.secret_key)
+    s3.create_bucket(Bucket=bucket_name)
+    upload = Upload(s3, bucket_name)
+    digest = hashlib.md5()
+
+    def put(number: int, block: bytes) -> None:
+        path = path_of(bucket_name, "key", f"partNumber={number}&uploadId={upload.id}")
+        answer = wire.request("PUT", path, block, payload_hash=UNSIGNED)
+        assert answer.status == 200, answer.body
+        upload.parts[number] = {"PartNumber": number, "ETag": str(answer.etag)}
+
+    numbers = itertools.count(1)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = []
+        for block in blocks(workload):
+            digest.update(block)
+            waiting.append(pool.submit(put, next(numbers), block))
+            if len(waiting) > 4:
+                waiting.pop(0).result()
+        for future in waiting:
+            future.result()
+    upload.complete()
+    assert digest_of_get(wire, path_of(bucket_name, "key")) == (SIZE, digest.digest())
+    assert own.peak_memory() < LIMIT
+    own.behind.remove_bucket(bucket_name)
+
+
+def test_many_clients_at_once(own: Gateway, bucket_name: str) -> None:
+    """Sixteen uploads and sixteen downloads of 32 MiB at a time wait for each other rather than for more memory."""
+    s3: Any = own.client(max_pool_connections=32)
+    wire = Wire(own.endpoint, own.access_key, own.secret_key)
+    s3.create_bucket(Bucket=bucket_name)
+    bodies = [BLOCK["noise" if number % 2 else "log"] for number in range(16)]
+
+    def put(number: int) -> int:
+        return wire.request("PUT", path_of(bucket_name, f"key {number}"), bodies[number], payload_hash=UNSIGNED).status
+
+    def get(number: int) -> bool:
+        return digest_of_get(wire, path_of(bucket_name, f"key {number}")) == (32 * MIB, hashlib.md5(bodies[number]).digest())
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(put, range(16))) == [200] * 16
+        assert all(pool.map(get, range(16)))
+    assert own.peak_memory() < LIMIT
+    own.behind.remove_bucket(bucket_name)
