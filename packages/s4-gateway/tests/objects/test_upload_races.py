@@ -310,3 +310,23 @@ async def test_part_copies_do_not_list_the_upload() -> None:
 
         assert spent == {"get_object": 1, "put_object": 1}
         assert answer.text("LastModified") == listed.text("Part/LastModified")
+
+
+async def test_shutdown_during_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Complete that does not end holds the shutdown up for a bounded time; another gateway finishes it."""
+    monkeypatch.setattr("s4_gateway.objects.store.CLOSE_SECONDS", 0.05)
+    backend = MemoryBackend()
+    async with asyncio.timeout(10):
+        async with rig(backend) as gateway:
+            upload = await gateway.create("key")
+            parts = [(1, await gateway.part("key", upload, 1, LARGE)), (2, await gateway.part("key", upload, 2, SMALL))]
+            hold = backend.hold_next("upload_part")
+            request = asyncio.create_task(gateway.complete("key", upload, parts))
+            await hold.reached()
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+    async with rig(twin(backend)) as gateway:
+        assert (await gateway.complete("key", upload, parts)).code is None
+        assert (await gateway.get("key")).body == LARGE + SMALL
+        assert await backend.list_multipart(BUCKET) == []

@@ -65,7 +65,15 @@ class Core:
         if not task.cancelled() and task.exception() is not None:
             _log.info("work that outlived its request ended in %r", task.exception())
 
-    async def settle(self) -> None:
-        """Wait for all clean-up."""
+    async def settle(self, seconds: float | None = None) -> None:
+        """Wait for all of it; what has not ended after `seconds` is cancelled, as a crash would do, and goes on where it was left."""
+        loop = asyncio.get_running_loop()
+        deadline = None if seconds is None else loop.time() + seconds
         while self.tasks:
-            await asyncio.gather(*self.tasks, return_exceptions=True)
+            left = None if deadline is None else max(0.0, deadline - loop.time())
+            _, late = await asyncio.wait(set(self.tasks), timeout=left)
+            for task in late:
+                _log.warning("work was cut off at the end: %r", task)
+                task.cancel()
+            if late:
+                await asyncio.wait(late)

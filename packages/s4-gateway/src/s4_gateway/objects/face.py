@@ -65,7 +65,14 @@ class FaceFinder:
         self._core = core
 
     async def find(
-        self, bucket: str, stored: StoredObject, *, wanted: Wanted = NOTHING, version: str | None = None, suffix: bytes | None = None
+        self,
+        bucket: str,
+        stored: StoredObject,
+        *,
+        wanted: Wanted = NOTHING,
+        version: str | None = None,
+        suffix: bytes | None = None,
+        listed: bool = False,
     ) -> Face:
         """The face of exactly this stored body.
 
@@ -75,6 +82,7 @@ class FaceFinder:
             wanted: what must be loaded; frames stay None only where there is no index (`index_absent`).
             version: the version id the client asked for, if any.
             suffix: the last bytes of the body, if they are at hand.
+            listed: `stored` comes from a listing with metadata, which will tell as much the next time.
 
         Raises:
             S3Error: InternalError for a body that contradicts its metadata or trailer.
@@ -90,8 +98,8 @@ class FaceFinder:
         found = merged
         if found is None or not _enough(found, manifest, wanted):
             found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)
-        if version is None and (cached is None or found is not merged):
-            # Also what metadata told: a listing has no metadata.
+        if version is None and (found is not merged or (cached is None and not listed)):
+            # Also what metadata told: most listings have no metadata.
             self._core.cache.put_stored(bucket, stored, found)
         return Face(stored, manifest, found)
 

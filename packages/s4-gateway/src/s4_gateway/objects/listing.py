@@ -120,7 +120,7 @@ class Lister:
             if entry.metadata is not None:
                 listed = StoredObject(entry.key, entry.size, entry.etag, entry.modified, metadata=entry.metadata)
                 try:
-                    face = await self._faces.find(bucket, listed)
+                    face = await self._faces.find(bucket, listed, listed=True)
                     return LogicalEntry(entry.key, entry.modified, face.attributes, entry.storage_class)
                 except (Moved, BackendError) as error:
                     if isinstance(error, BackendError) and error.status not in (404, *MOVED):

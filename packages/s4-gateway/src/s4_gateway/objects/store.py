@@ -23,6 +23,8 @@ from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal, OpenedUpload
 
 DIGEST_THREADS = 2
+CLOSE_SECONDS = 10.0
+"""What outlives its request (a long Complete) gets so long at the end; another gateway, or the next start, takes it up again."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ class ObjectStore:
             self._sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sweeper
-        await self.core.settle()
+        await self.core.settle(CLOSE_SECONDS)
         await self.core.cache.close()
         await self.core.journal.close()
         self.core.codecs.shutdown()
