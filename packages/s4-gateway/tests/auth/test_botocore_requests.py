@@ -172,14 +172,12 @@ def test_presigned_put_with_signed_headers_needs_these_headers(auth: Authenticat
         assert error.value.code == "SignatureDoesNotMatch"
 
 
-def test_signature_version_2_is_refused_clearly(auth: Authenticator) -> None:
-    """Header and URL signed with version 2 are told to use version 4."""
+def test_signature_version_2_in_headers_is_refused_clearly(auth: Authenticator) -> None:
+    """A header signed with version 2 is told to use version 4."""
     wire = Wire(signature_version="s3")
-    url = wire.client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"}, ExpiresIn=60)
     wire.client.get_object(Bucket="bucket", Key="k")
     assert wire.call().headers["authorization"].startswith("AWS ")
 
-    for call in (call_of("GET", url, {}), wire.call()):
-        with pytest.raises(S3Error, match="use AWS4-HMAC-SHA256") as error:
-            auth.authenticate(call)
-        assert error.value.code == "InvalidRequest"
+    with pytest.raises(S3Error, match="use AWS4-HMAC-SHA256") as error:
+        auth.authenticate(wire.call())
+    assert error.value.code == "InvalidRequest"

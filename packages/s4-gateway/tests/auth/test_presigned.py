@@ -112,13 +112,6 @@ def test_version_4a_is_always_not_implemented(query: str) -> None:
     assert refused(call_of(query), "NotImplemented").status == 501
 
 
-def test_version_2_is_refused_clearly() -> None:
-    """A URL of Signature Version 2 is told to use version 4."""
-    error = refused(call_of("AWSAccessKeyId=AKID&Expires=1&Signature=c2ln"), "InvalidRequest")
-
-    assert "AWS4-HMAC-SHA256" in error.message
-
-
 @pytest.mark.parametrize("change", ["&prefix=b", "&versionId=1"])
 def test_added_parameters_do_not_match(change: str) -> None:
     """Every parameter is signed."""

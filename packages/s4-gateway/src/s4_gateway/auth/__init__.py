@@ -1,4 +1,4 @@
-"""Who sent a request: `Authenticator` verifies AWS Signature Version 4 against the secrets of a `KeyStore`."""
+"""Who sent a request: `Authenticator` verifies AWS signatures against the secrets of a `KeyStore`."""
 
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.auth.credentials import KeyStore

@@ -17,6 +17,7 @@ from s4_gateway.auth.claim import Claim
 from s4_gateway.auth.credentials import KeyStore
 from s4_gateway.auth.payload import check_payload_hash, held_body
 from s4_gateway.auth.presigned import Pairs, Presigned, is_presigned, parse_presigned
+from s4_gateway.auth.presigned_v2 import SIGNED_HEADERS, PresignedV2, is_presigned_v2, parse_presigned_v2
 from s4_gateway.auth.refusals import headers_not_signed, signature_mismatch
 from s4_gateway.call import Call, Principal
 from s4_gateway.errors import S3Error
@@ -57,22 +58,42 @@ class Authenticator:
 
     def _authenticate(self, call: Call) -> Call:
         pairs = sigv4.query_pairs(call.raw_query) if call.raw_query else []
+        if pairs and is_presigned_v2(pairs):
+            return self._authenticate_v2(call, parse_presigned_v2(call, pairs))
         presigned = _presigned(call, pairs)
         claim = presigned.claim if presigned is not None else parse_authorization(call.headers)
         signed = _SignedRequest.of(call, claim, presigned, pairs)
         check_payload_hash(signed.payload_hash)
-        secret = self._secret(claim, signed.headers)
+        secret = self._secret(claim.credential.access_key, signed.headers)
         self._check_time(claim, presigned)
         chain = _verify(signed, claim, secret)
         body = held_body(call.body, signed.payload_hash, headers=signed.headers, chain=chain)
-        principal = Principal(claim.credential.access_key)
-        if presigned is None or not presigned.hoisted:
-            return replace(call, principal=principal, body=body)
-        hoisted = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in presigned.hoisted.items())
-        return replace(call, principal=principal, body=body, headers=signed.headers, raw_headers=call.raw_headers + hoisted)
+        verified = replace(call, principal=Principal(claim.credential.access_key), body=body)
+        return verified if presigned is None else _with_hoisted(verified, presigned.hoisted)
 
-    def _secret(self, claim: Claim, headers: Mapping[str, str]) -> str:
-        access_key = claim.credential.access_key
+    def _authenticate_v2(self, call: Call, presigned: PresignedV2) -> Call:
+        names = tuple(name for name in call.headers if name.startswith("x-amz-") or name in SIGNED_HEADERS)
+        headers = presigned.merged(_single_headers(call, names))
+        payload_hash = headers.get("x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD)
+        check_payload_hash(payload_hash)
+        secret = self._secret(presigned.access_key, headers)
+        self._check_time_v2(presigned.expires)
+        presigned.verify(call.method, headers, secret)
+        body = held_body(call.body, payload_hash, headers=headers, chain=None)
+        return _with_hoisted(replace(call, principal=Principal(presigned.access_key), body=body), presigned.hoisted)
+
+    def _check_time_v2(self, expires: int) -> None:
+        """Version 2 knows no cap. The one of version 4 holds here too, so that asking for the older version makes no URL live longer;
+        when it was signed is not known, so the cap is counted from now, with the skew that version 4 allows a signer.
+        """
+        now = self._clock()
+        if now > expires:
+            raise S3Error("AccessDenied", "Request has expired", fields={"Expires": _iso(expires), "ServerTime": _iso(now)})
+        if expires - now > sigv4.MAX_PRESIGNED_SECONDS + MAX_SKEW_SECONDS:
+            message = f"Expires must be less than a week ahead; that is, at most {sigv4.MAX_PRESIGNED_SECONDS} seconds"
+            raise S3Error("AuthorizationQueryParametersError", message)
+
+    def _secret(self, access_key: str, headers: Mapping[str, str]) -> str:
         secret = self._keys.secret(access_key)
         if secret is None:
             raise S3Error("InvalidAccessKeyId", fields={"AWSAccessKeyId": access_key})
@@ -124,6 +145,15 @@ class _SignedRequest:
         headers = {**headers, **presigned.hoisted}
         payload_hash = headers.get("x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD)
         return cls(call.method, call.raw_path, presigned.signed_pairs, headers, payload_hash)
+
+
+def _with_hoisted(call: Call, hoisted: Mapping[str, str]) -> Call:
+    """The call with headers that the query had and the request does not repeat."""
+    added = {name: value for name, value in hoisted.items() if name not in call.headers}
+    if not added:
+        return call
+    raw = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in added.items())
+    return replace(call, headers={**call.headers, **added}, raw_headers=call.raw_headers + raw)
 
 
 def _presigned(call: Call, pairs: Pairs) -> Presigned | None:

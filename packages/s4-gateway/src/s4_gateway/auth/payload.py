@@ -47,18 +47,18 @@ def check_payload_hash(value: str) -> None:
     )
 
 
-def held_body(body: RequestBody, payload_hash: str, *, headers: Mapping[str, str], chain: SignatureChain) -> RequestBody:
+def held_body(body: RequestBody, payload_hash: str, *, headers: Mapping[str, str], chain: SignatureChain | None) -> RequestBody:
     """The body as the rest of the gateway reads it; reads nothing yet.
 
     Args:
         body: with transfer framing taken off, as it came.
         payload_hash: passed `check_payload_hash`.
         headers: lower-case names.
-        chain: starts at the verified signature of the request.
+        chain: starts at the verified signature of the request; None where that has none for chunks to go on from.
 
     Raises:
-        S3Error: MissingContentLength or InvalidRequest for aws-chunked without usable announcements, XAmzContentSHA256Mismatch for a body
-            that is absent although its hash is another one.
+        S3Error: MissingContentLength or InvalidRequest for aws-chunked without usable announcements or chain,
+            XAmzContentSHA256Mismatch for a body that is absent although its hash is another one.
     """
     framing = FRAMINGS.get(payload_hash)
     if framing is None:
@@ -70,6 +70,8 @@ def held_body(body: RequestBody, payload_hash: str, *, headers: Mapping[str, str
         return body if payload_hash == sigv4.UNSIGNED_PAYLOAD else _promised(body, payload_hash.lower())
     announced = _announced(headers, framing)
     size = _decoded_length(headers)
+    if framing.signed and chain is None:
+        raise S3Error("InvalidRequest", "Chunks can be signed in requests of Signature Version 4 only.")
     signed_chain = chain if framing.signed else None
     return ChunkedBody(
         body, ChunkedDecoder(size, announced=announced, signed_trailer=framing.signed and framing.trailer, chain=signed_chain)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s4_gateway import sigv4
-from s4_gateway.auth.authorization import USE_SIGV4, sigv4a_refusal
-from s4_gateway.auth.claim import Claim, parse_credential, parse_signed_names, parse_timestamp
+from s4_gateway.auth.authorization import sigv4a_refusal
+from s4_gateway.auth.claim import Claim, Refusal, parse_credential, parse_signed_names, parse_timestamp
 from s4_gateway.errors import S3Error
 
 _ALGORITHM, _CREDENTIAL, _DATE, _EXPIRES = b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires"
@@ -19,10 +19,10 @@ _REGION_SET = b"X-Amz-Region-Set"
 
 _MARKS = frozenset({_ALGORITHM, _CREDENTIAL, _SIGNATURE, _REGION_SET})
 """Any of these makes a request a presigned one: a damaged URL is refused as such and never taken for an unsigned request."""
-_SIGV2_MARKS = frozenset({b"AWSAccessKeyId", b"Signature"})
 
 _PREFIX = b"x-amz-"
-_OF_SIGNATURE = frozenset({name.lower() for name in (*_REQUIRED, _REGION_SET)})
+OF_SIGNATURE = frozenset({name.lower() for name in (*_REQUIRED, _REGION_SET)})
+"""Lower-case names of what is the signature's own and no header."""
 
 _COPY_SOURCE = b"x-amz-copy-source"
 """Never taken from the query: it decides which operation a request is, and that is known before its signature is read."""
@@ -50,17 +50,8 @@ class Presigned:
 
 
 def is_presigned(pairs: Pairs) -> bool:
-    """Whether the query has parameters of Signature Version 4 or 4A.
-
-    Raises:
-        S3Error: InvalidRequest for a URL presigned with Signature Version 2.
-    """
-    names = {name for name, _ in pairs}
-    if not _MARKS.isdisjoint(names):
-        return True
-    if _SIGV2_MARKS.issubset(names):
-        raise S3Error("InvalidRequest", USE_SIGV4)
-    return False
+    """Whether the query has parameters of Signature Version 4 or 4A."""
+    return any(name in _MARKS for name, _ in pairs)
 
 
 def parse_presigned(pairs: Pairs) -> Presigned:
@@ -86,7 +77,7 @@ def parse_presigned(pairs: Pairs) -> Presigned:
         _parse_claim(values),
         _parse_expires(values[_EXPIRES]),
         [pair for pair in pairs if pair[0] != _SIGNATURE],
-        _hoisted(amz_pairs),
+        hoisted_headers([pair for pair in amz_pairs if pair[0] not in OF_SIGNATURE], _refused),
     )
 
 
@@ -102,13 +93,16 @@ def _parse_claim(values: dict[bytes, bytes]) -> Claim:
     return Claim(credential, timestamp, time, signed_names, values[_SIGNATURE].decode("latin-1"))
 
 
-def _hoisted(amz_pairs: Pairs) -> dict[str, str]:
+def hoisted_headers(pairs: Pairs, refusal: Refusal) -> dict[str, str]:
+    """Headers out of parameters with lower-case names, each once; values become latin-1.
+
+    Raises:
+        S3Error: what `refusal` makes for a parameter that is no header; NotImplemented for a copy source.
+    """
     headers = {}
-    for name, value in amz_pairs:
-        if name in _OF_SIGNATURE:
-            continue
+    for name, value in pairs:
         if not _header_name(name) or not _header_value(value):
-            raise _refused("An X-Amz parameter is no valid header.")
+            raise refusal("A query parameter that stands for a header is no valid header.")
         if name.startswith(_COPY_SOURCE):
             raise S3Error("NotImplemented", "x-amz-copy-source must be sent as a header.")
         headers[name.decode("ascii")] = value.decode("latin-1")
