@@ -93,21 +93,24 @@ def _serve(settings: Settings) -> None:
 
 
 def _announce(settings: Settings, listening: socket.socket, keys: "ClientKeys") -> None:
-    """Where to connect and with what, on standard output; secrets once only, when they were made."""
+    """Where to connect and with what, on standard output; secrets once only, when they were made.
+
+    In one piece: whoever reads it while it is written sees all of it or nothing.
+    """
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"s4-gateway {__version__}")
-    click.echo(f"endpoint    http://{shown}:{port}")
-    click.echo(f"region      {settings.backend.region}")
-    click.echo(f"backend     {settings.backend.endpoint_url or settings.backend.data_dir}")
+    lines = [
+        f"s4-gateway {__version__}",
+        f"endpoint    http://{shown}:{port}",
+        f"region      {settings.backend.region}",
+        f"backend     {settings.backend.endpoint_url or settings.backend.data_dir}",
+    ]
     if keys.made is not None:
         access_key, secret_key = keys.made
-        click.echo("client keys, shown this once:")
-        click.echo(f"access key  {access_key}")
-        click.echo(f"secret key  {secret_key}")
+        lines += ["client keys, shown this once:", f"access key  {access_key}", f"secret key  {secret_key}"]
     if keys.kept_in is not None:
-        click.echo(f"keys are in {keys.kept_in}")
-    sys.stdout.flush()
+        lines.append(f"keys are in {keys.kept_in}")
+    click.echo("\n".join(lines))
 
 
 def _end(error: Exception) -> NoReturn:
