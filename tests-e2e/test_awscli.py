@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from clients.command import CommandError, run
@@ -116,7 +117,7 @@ def test_streams(aws: Aws, gateway: Gateway, bucket: str, tmp_path: Path) -> Non
 
 
 def test_s3api(aws: Aws, bucket: str, tmp_path: Path) -> None:
-    """The plain operations: multipart by hand, metadata, ranges, errors by their codes."""
+    """The plain operations: multipart by hand, metadata, ranges, errors by their codes, a presigned URL."""
     (tmp_path / "part").write_bytes(b"p" * 5 * MIB)
     address = ("--bucket", bucket, "--key", "key")
     upload = json.loads(aws("s3api", "create-multipart-upload", *address, "--metadata", "mine=1"))["UploadId"]
@@ -136,3 +137,5 @@ def test_s3api(aws: Aws, bucket: str, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"pppp"
     with pytest.raises(CommandError, match="NoSuchKey"):
         aws("s3api", "get-object", "--bucket", bucket, "--key", "absent", "out")
+    with urlopen(aws("s3", "presign", f"s3://{bucket}/key").strip(), timeout=30) as answer:
+        assert answer.read() == b"p" * 10 * MIB

@@ -117,11 +117,13 @@ def test_managed_copy_of_a_large_object(s3: Any, bucket: str, tmp_path: Path) ->
     assert (tmp_path / "down").read_bytes() == data
 
 
-def test_presigned_urls(gateway: Gateway, bucket: str) -> None:
+@pytest.mark.parametrize("config", [{}, {"signature_version": "s3v4"}], ids=["default", "version 4"])
+def test_presigned_urls(gateway: Gateway, bucket: str, config: dict[str, str]) -> None:
     """URLs made by generate_presigned_url work without keys, for GET and PUT."""
-    s3 = gateway.client(signature_version="s3v4")
+    s3 = gateway.client(**config)
     url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a+b c/d"}, ExpiresIn=60)
-    with urlopen(Request(url, data=b"by url", method="PUT"), timeout=30) as answer:
+    # urllib would add a Content-Type of its own, which version 2 signs.
+    with urlopen(Request(url, data=b"by url", method="PUT", headers={"Content-Type": ""}), timeout=30) as answer:
         assert answer.status == 200
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "a+b c/d"}, ExpiresIn=60)
     with urlopen(url, timeout=30) as answer:
