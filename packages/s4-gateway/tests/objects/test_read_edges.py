@@ -342,3 +342,39 @@ async def test_single_payloads_of_the_reference() -> None:
             assert (await gateway.get("key")).status >= 500
         except BrokenOff:
             pass
+
+
+def reference_part(body: bytes) -> bytes:
+    """A part as the reference stores it: one frame, padded to the least size."""
+    from s4_format import FrameHeader, crc32c, padding_for, padding_header
+    from s4_format.codec_id import CodecId
+
+    frame = FrameHeader(CodecId.PASSTHROUGH, len(body), len(body), crc32c(body)).pack() + body
+    length = padding_for(len(frame), 5 * MIB)
+    return frame if length is None else frame + padding_header(length) + bytes(length)
+
+
+async def test_unstamped_multipart_objects_of_the_reference() -> None:
+    """Size and ranges of an object that only its frames describe are found from their headers, not by reading it all, and remembered."""
+    bodies = [noise(6 * MIB), text(5 * MIB), noise(100), b"", text(3000)]
+    raw, whole = b"".join(map(reference_part, bodies)), b"".join(bodies)
+    async with rig() as gateway:
+        await behind(gateway, "key", raw, s4_multipart="true", s4_codec="cpu-zstd")
+        async with gateway.counting() as spent:
+            head = await gateway.client.request("HEAD", BUCKET, "key")
+        assert (head.status, head.headers["content-length"], head.etag) == (200, str(len(whole)), None)
+        # The sidecar that is not there, and one request for each part at most.
+        assert spent["get_object"] <= 1 + len(bodies)
+        async with gateway.counting() as spent:
+            assert (await gateway.get("key")).body == whole
+            assert (await gateway.get("key", range="bytes=6291450-6291460")).body == whole[6291450:6291461]
+            second = await gateway.client.request("GET", BUCKET, "key", query={"partNumber": "2"})
+            listed = await gateway.client.request("GET", BUCKET)
+        assert (second.body, second.headers["x-amz-mp-parts-count"]) == (bodies[1], str(len(bodies)))
+        assert listed.text("Contents/Size") == str(len(whole))
+        assert spent == {"get_object": 3, "list_objects": 1}
+
+        for damaged in (raw[:-1], raw[: 6 * MIB + 5], b"S4F2", b"", raw[:40] + b"x" + raw[40:]):
+            await behind(gateway, "key", damaged, s4_multipart="true", s4_codec="cpu-zstd")
+            answer = await gateway.client.request("HEAD", BUCKET, "key")
+            assert answer.status == (200 if damaged == b"" else 500)

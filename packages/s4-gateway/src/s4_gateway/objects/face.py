@@ -1,23 +1,23 @@
 """Finding out what clients see of a stored body: from metadata, the cache, the trailer, a sidecar or, at worst, the frames themselves.
 
-The order is the price: metadata costs nothing, the trailer one suffix GET, a walk over the frames the whole body.
+The order is the price: metadata costs nothing, the trailer one suffix GET, a walk over the frames up to a request for each.
 """
 
 from dataclasses import dataclass, replace
 
 from s4_format import (
-    END,
-    NEED_DATA,
+    FRAME_HEADER_BYTES,
+    PADDING_HEADER_BYTES,
+    PADDING_MAGIC,
     TAIL_BYTES,
     FormatError,
-    Frame,
-    FrameReader,
     FrameTable,
     FrameTableBuilder,
     Manifest,
-    Padding,
     Part,
     Tail,
+    parse_frame_header,
+    parse_padding_header,
     read_tail,
 )
 
@@ -34,6 +34,9 @@ from s4_gateway.objects.attributes import (
 )
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.sidecar import read_sidecar
+
+WALK_BYTES = 64 * 1024
+"""Fetched around a frame header where an object can only be told by walking it: small frames lie in it side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +168,19 @@ class FaceFinder:
             return await download.read()
 
     async def _walk(self, bucket: str, stored: StoredObject, version: str | None) -> FrameTable:
-        """Read the whole body for its frame headers: only for multipart objects of the reference that carry neither stamp nor sidecar."""
+        """Hop from frame header to frame header: only for multipart objects of the reference that carry neither stamp nor sidecar."""
         builder = FrameTableBuilder()
-        reader = FrameReader()
-        download = await self._core.backend.get_object(bucket, stored.key, if_match=stored.etag, version_id=version)
+        window, window_at = b"", 0
         try:
-            async with download:
-                require_same(stored, download.object)
-                async for chunk in download:
-                    reader.feed(chunk)
-                    _drain(reader, builder)
-                reader.close()
-                _drain(reader, builder)
+            while (at := builder.stored_size) < stored.size:
+                reach = min(at + FRAME_HEADER_BYTES, stored.size)
+                if not window_at <= at or reach > window_at + len(window):
+                    window, window_at = await self._read(bucket, stored, Span(at, min(at + WALK_BYTES, stored.size)), version), at
+                _append_item(builder, window, at - window_at)
         except FormatError as error:
             raise S3Error("InternalError", f"The object's frames are damaged: {error}") from error
+        if builder.stored_size != stored.size:
+            raise S3Error("InternalError", "The object's last frame is cut off.")
         return builder.build()
 
 
@@ -230,9 +232,10 @@ def _parts_of(frames: FrameTable | None) -> tuple[Part, ...] | None:
     return None if frames is None else tuple(Part(number, entry.original_size, None) for number, entry in enumerate(frames, 1))
 
 
-def _drain(reader: FrameReader, builder: FrameTableBuilder) -> None:
-    while (item := reader.next_item()) is not NEED_DATA and item is not END:
-        if isinstance(item, Frame):
-            builder.append(item.header.original_size, item.header.stored_size)
-        elif isinstance(item, Padding):
-            builder.skip(item.stored_size)
+def _append_item(builder: FrameTableBuilder, window: bytes, offset: int) -> None:
+    """Take the frame or padding whose header lies at `offset`."""
+    if window[offset : offset + len(PADDING_MAGIC)] == PADDING_MAGIC:
+        builder.skip(PADDING_HEADER_BYTES + parse_padding_header(window, offset))
+    else:
+        header = parse_frame_header(window, offset)
+        builder.append(header.original_size, header.stored_size)
