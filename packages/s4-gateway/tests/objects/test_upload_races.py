@@ -101,7 +101,7 @@ async def older_part_wins(backend: MemoryBackend, gateway: Rig, other: Rig, body
 @pytest.mark.parametrize("kind", ["opaque ETags", "other frames"])
 async def test_direct_records_of_equal_content(kind: str) -> None:
     """Of two sendings of one part the one that the backend kept is found, with its own frames in the trailer."""
-    half = noise(6 * MIB) + text(4 * MIB)
+    half = text(4 * MIB) + noise(6 * MIB)
     backend = MemoryBackend(opaque_etags=kind == "opaque ETags")
     options = {} if kind == "opaque ETags" else {"encode": EncodeOptions(zstd_level=19)}
     async with rig(backend, **options) as gateway, rig(twin(backend)) as other:
