@@ -53,7 +53,8 @@ def test_create_only_once(s3: Any, bucket: str, size: int) -> None:
     """If-None-Match: * writes where nothing is, and never over something."""
     body = WORKLOADS["log"](size)
     s3.put_object(Bucket=bucket, Key="key", Body=body, IfNoneMatch="*")
-    with pytest.raises(ClientError, match="PreconditionFailed"):
+    # A store that refuses a large body early may break the connection: a 412 behind a lost attempt is no definite answer, so it is 503.
+    with pytest.raises(ClientError, match=r"PreconditionFailed|ServiceUnavailable"):
         s3.put_object(Bucket=bucket, Key="key", Body=body[::-1], IfNoneMatch="*")
     assert s3.get_object(Bucket=bucket, Key="key")["Body"].read() == body
 
