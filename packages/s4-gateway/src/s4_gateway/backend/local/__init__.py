@@ -1,5 +1,6 @@
-"""The embedded store: `LocalBackend` keeps objects in a directory of this machine."""
+"""The embedded store: `LocalBackend` keeps objects in a directory of this machine, `DirectoryLock` keeps other servers off it."""
 
+from s4_gateway.backend.local.lock import DirectoryLock
 from s4_gateway.backend.local.store import LocalBackend
 
-__all__ = ["LocalBackend"]
+__all__ = ["DirectoryLock", "LocalBackend"]

@@ -70,12 +70,22 @@ class LocalBackend:
         directory: made if it is not there; one server at a time. Other files in it are left alone.
         clock: seconds since the epoch, for Last-Modified.
         layer: the system calls on blobs.
+        lock: of the directory, held by the caller, who gives it back after the store is closed; see `DirectoryLock` for servers of
+            several processes. None = the store takes it when it starts and gives it back when it closes.
     """
 
-    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time, layer: FileLayer | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        layer: FileLayer | None = None,
+        lock: DirectoryLock | None = None,
+    ) -> None:
         self._directory = directory.absolute()
         self._clock = clock
         self._layer = layer or FileLayer()
+        self._lock = lock
         self._running: _Running | None = None
 
     @property
@@ -88,7 +98,7 @@ class LocalBackend:
         Raises:
             BackendError: the directory cannot be written, is in use, is of a newer version, or is damaged.
         """
-        self._running = await asyncio.to_thread(_Running.open, self._directory, self._clock, self._layer)
+        self._running = await asyncio.to_thread(_Running.open, self._directory, self._clock, self._layer, self._lock)
 
     async def close(self) -> None:
         """Finish what was begun; repeatable. Downloads that are under way break."""
@@ -264,7 +274,7 @@ class LocalBackend:
 class _Running:
     """An open store: the lock, the threads and what they share."""
 
-    def __init__(self, lock: DirectoryLock, ids: BodyIds, blobs: BlobFiles, writer: Writer, readers: Readers) -> None:
+    def __init__(self, lock: DirectoryLock | None, ids: BodyIds, blobs: BlobFiles, writer: Writer, readers: Readers) -> None:
         self.ids = ids
         self.writer = writer
         self.readers = readers
@@ -274,13 +284,13 @@ class _Running:
         self._pool = ThreadPoolExecutor(BLOB_THREADS, "s4-store-blobs")
 
     @classmethod
-    def open(cls, directory: Path, clock: Callable[[], float], layer: FileLayer) -> "_Running":
+    def open(cls, directory: Path, clock: Callable[[], float], layer: FileLayer, held: DirectoryLock | None) -> "_Running":
         """Open everything; blocks. Raises BackendError."""
-        try:
-            _make_directory(directory, layer)
-        except OSError as error:
-            raise disk_error(error, f"making {directory}") from error
-        lock = DirectoryLock(directory)
+        if held is not None:
+            if not held.is_held:
+                raise unavailable(f"the lock of {directory} was handed over without being held")
+            return cls._open_locked(directory, clock, layer, None)
+        lock = DirectoryLock(directory, layer=layer)
         lock.acquire()
         try:
             return cls._open_locked(directory, clock, layer, lock)
@@ -289,7 +299,7 @@ class _Running:
             raise
 
     @classmethod
-    def _open_locked(cls, directory: Path, clock: Callable[[], float], layer: FileLayer, lock: DirectoryLock) -> "_Running":
+    def _open_locked(cls, directory: Path, clock: Callable[[], float], layer: FileLayer, lock: DirectoryLock | None) -> "_Running":
         connection = open_writer(directory)
         try:
             unclean = [epoch for (epoch,) in connection.execute("SELECT id FROM epochs ORDER BY id")]
@@ -314,7 +324,8 @@ class _Running:
         self._pool.shutdown(wait=True)
         self.readers.close()
         self.writer.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     async def write_blob(self, payload: Payload) -> Content:
         """Store the payload in a file; a cancelled task leaves none."""
@@ -341,14 +352,6 @@ async def _chunks(readers: Readers, first: bytes, rest: BodyReader | None) -> As
 
 async def _release(rest: BodyReader) -> None:
     rest.close()
-
-
-def _make_directory(directory: Path, layer: FileLayer) -> None:
-    """Make the directory and what is missing above it, durably; raises OSError."""
-    if not directory.is_dir():
-        _make_directory(directory.parent, layer)
-        layer.make_directory(str(directory))
-        layer.sync_directory(str(directory.parent))
 
 
 def _dispose(opened: Opened) -> None:
