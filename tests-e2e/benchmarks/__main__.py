@@ -1,100 +1,76 @@
-"""`python -m benchmarks`: run by `nox -s bench`."""
+"""`python -m benchmarks`: run by `nox -s bench`; see the package for how to use it by hand."""
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
-from servers.gateways import running_gateway_over
-from servers.stores import EMBEDDED, running_store
+from servers.stores import EMBEDDED
 
-from benchmarks import load
-from benchmarks.rows import Figures, all_rows
-from benchmarks.target import Target
+from benchmarks import load, screen
+from benchmarks.aims import with_peaks
+from benchmarks.rounds import Clock, OutOfTimeError, Plan, facts, measure
+from benchmarks.rows import ROWS
+from benchmarks.samples import Run
+from benchmarks.targets import starters, version
 
-console = Console(width=200)
-
-
-def measure(name: str, seconds: int) -> list[Figures]:
-    """All rows on one store: direct where it is a server, then through a gateway."""
-    done: list[Figures] = []
-    with ExitStack() as stack:
-        for direct in (True, False):
-            if direct and name == EMBEDDED:
-                continue
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s4-bench-")))
-            with ExitStack() as one:
-                store = one.enter_context(running_store(name, folder))
-                target = (
-                    Target.direct(store) if direct else Target.gateway(one.enter_context(running_gateway_over(store, folder / "state")))
-                )
-                console.print(f"{target.name} ...")
-                for figures in all_rows(target, seconds=seconds):
-                    console.print(f"  {figures.row}: {_speed(figures)}")
-                    done.append(figures)
-    return done
+STORES = (EMBEDDED, "versitygw", "minio")
+UNFINISHED = 3
+console = Console(width=220)
 
 
-def _speed(figures: Figures) -> str:
-    if figures.rate is not None:
-        return f"{figures.rate:,.0f} requests/s" + (f", {figures.failures} FAILED" if figures.failures else "")
-    return f"{figures.mb_per_second:,.0f} MB/s"
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--reference", type=Path, help="the reference's server (s4-server, the program s4): measured in the same run")
+    parser.add_argument("--stores", "--servers", default="all", help=f"all, or of {', '.join(STORES)} with commas between")
+    parser.add_argument("--rows", default="all", help=f"all, or of {', '.join(ROWS)}")
+    parser.add_argument("--targets", default="all", help="all, or of direct, reference, ours")
+    parser.add_argument("--rounds", type=int, help="of each row, medians are shown; 3, or 1 with --quick")
+    parser.add_argument("--seconds", type=int, help="length of each load; 5, or 2 with --quick")
+    parser.add_argument("--quick", action="store_true", help="short, for tuning")
+    parser.add_argument("--run", type=Path, help="file that keeps every sample; what it has is not measured again")
+    parser.add_argument("--budget", type=float, help=f"end after so many seconds, with status {UNFINISHED} if work is left")
+    return parser.parse_args()
 
 
-def _cell(value: float | None, form: str = ",.0f") -> str:
-    return "" if value is None else format(value, form)
-
-
-def table(done: list[Figures]) -> Table:
-    """The table that is published."""
-    shown = Table(title="s4-gateway and the backends it stands on, one run", title_justify="left")
-    for heading in ("work", "target"):
-        shown.add_column(heading)
-    for heading in ("requests/s", "MB/s", "p50 ms", "p99 ms", "CPU us/request", "CPU s/GB", "peak MiB", "stored bytes", "failed"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("backend requests per operation")
-    for row in dict.fromkeys(figures.row for figures in done):
-        for figures in (one for one in done if one.row == row):
-            shown.add_row(
-                row,
-                figures.target,
-                _cell(figures.rate),
-                _cell(figures.mb_per_second),
-                _cell(figures.p50_ms, ".1f"),
-                _cell(figures.p99_ms, ".1f"),
-                _cell(figures.cpu_us),
-                _cell(figures.cpu_s_per_gb, ".2f"),
-                _cell(figures.peak_mib),
-                _cell(figures.stored_bytes),
-                str(figures.failures or ""),
-                ", ".join(f"{name} {count:g}" for name, count in figures.backend.items()),
-            )
-        shown.add_section()
-    return shown
+def _chosen(given: str, known: tuple[str, ...], option: str) -> list[str]:
+    names = list(known) if given == "all" else given.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"{option}: unknown {', '.join(unknown)}; choose from {', '.join(known)}")
+    return names
 
 
 def main() -> int:
-    """Measure, print, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--servers", default="all", help="all, or names of embedded, versitygw, minio with commas between")
-    parser.add_argument("--seconds", type=int, default=5, help="length of each load row")
-    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures are written")
-    options = parser.parse_args()
+    """Measure, print, keep."""
+    options = _options()
     if not load.available():
-        console.print("wrk is not installed (Debian package wrk); the load rows need it")
+        console.print(load.MISSING)
         return 2
-    names = [EMBEDDED, "versitygw", "minio"] if options.servers == "all" else options.servers.split(",")
     os.environ.update({"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"})
-    done = [figures for name in names for figures in measure(name, options.seconds)]
-    console.print(table(done))
-    options.json.write_text(json.dumps([figures.plain() for figures in done], indent=1) + "\n")
-    console.print(f"figures are in {options.json}")
-    return 0
+    known = starters(options.reference.resolve() if options.reference else None)
+    targets = {name: known[name] for name in _chosen(options.targets, tuple(known), "--targets")}
+    file = options.run or Path(tempfile.mkdtemp(prefix="s4-bench-run-")) / "run.json"
+    plan = Plan(
+        _chosen(options.stores, STORES, "--stores"),
+        _chosen(options.rows, tuple(ROWS), "--rows"),
+        targets,
+        options.rounds or (1 if options.quick else 3),
+        options.seconds or (2 if options.quick else 5),
+        file,
+    )
+    run = Run.load(file)
+    run.facts.update(facts({"reference": version(options.reference)} if options.reference else {}))
+    done = True
+    try:
+        for sample in measure(plan, run, Clock(options.budget)):
+            console.print(screen.line(sample))
+    except OutOfTimeError:
+        done = False
+    screen.show(console, with_peaks(run.medians()))
+    console.print(f"every sample is in {file}" + ("" if done else "; the time is used up and work is left: run the same command again"))
+    return 0 if done else UNFINISHED
 
 
 if __name__ == "__main__":

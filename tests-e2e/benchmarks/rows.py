@@ -1,151 +1,129 @@
 """The rows of the benchmark: each does one kind of work on one target and says what it took."""
 
+import os
 import random
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
-from s4_codecs.testing import workloads
+from clients.command import run as run_command
+from programs import program
 
 from benchmarks import load, transfer
-from benchmarks.target import Target
+from benchmarks.ground import MIB, Ground, Meter, workload
 
-MIB = 2**20
-BUCKET = "bench"
 KEYS = 512
 """Objects that small reads and writes go round through."""
+CONNECTIONS = 32
+FEW_CONNECTIONS = 8
+"""For requests of which a slow target answers a few dozen a second: what is in flight when the clock stops is not counted."""
 LISTED = 500
-LISTED_BUCKET = "bench-listed"
 RANGE = 64 * 1024
 LARGE = 256 * MIB
 PARTED = 64 * MIB
-CONTENT_TYPE = [("Content-Type", "application/octet-stream")]
+
+Measured = tuple[Mapping[str, float], Mapping[str, float]]
+"""Metrics, and backend requests per client request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """One row. None = does not apply."""
+class Row:
+    """One kind of work."""
 
-    row: str
-    target: str
-    requests: int
-    seconds: float
-    rate: float | None = None
-    """Requests per second."""
-    mb_per_second: float | None = None
-    """Logical MB (10^6) per second."""
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    cpu_us: float | None = None
-    """CPU of the measured process per request, microseconds."""
-    cpu_s_per_gb: float | None = None
-    """The same per logical GB (10^9), seconds."""
-    peak_mib: float | None = None
-    """Peak resident memory of the process so far."""
-    backend: dict[str, float] = field(default_factory=dict)
-    """Backend requests per client request, by operation."""
-    stored_bytes: int | None = None
-    failures: int = 0
-
-    def plain(self) -> dict[str, object]:
-        return asdict(self)
+    title: str
+    measure: Callable[[Ground, int], Measured]
+    """Prepares what it needs on first use; the number is that of the round, from 0."""
+    setting: str = "near"
+    """How far the store is: `near`, or the name of a link."""
+    embedded: bool = True
+    """Whether it says something about the embedded store."""
 
 
-@dataclass(slots=True)
-class Meter:
-    """CPU and backend requests between two moments."""
-
-    target: Target
-    cpu: float = 0.0
-    backend: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        before, cpu = self.target.backend_requests(), self.target.cpu_seconds()
-        yield
-        self.cpu = self.target.cpu_seconds() - cpu
-        self.backend = dict(self.target.backend_requests() - before)
-
-    def per(self, requests: int) -> dict[str, float]:
-        return {name: round(count / requests, 3) for name, count in sorted(self.backend.items())}
-
-
-@cache
-def workload(name: str, size: int) -> bytes:
-    """A named workload, made once."""
-    return workloads.WORKLOADS[name](size)
-
-
-def prepare(target: Target) -> None:
-    """Buckets and objects that the reading rows need."""
-    s3 = target.client()
-    for bucket in (BUCKET, LISTED_BUCKET):
-        s3.create_bucket(Bucket=bucket)
-    text = workload("log", MIB)
-    work = [(LISTED_BUCKET, f"list/{number:04d}", b"x" * (number + 1)) for number in range(LISTED)]
-    for size in (4096, 65536):
-        for number in range(KEYS):
-            start = number * 977 % (MIB - size)
-            work.append((BUCKET, f"get-{size}/{number:04d}", text[start : start + size]))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda one: s3.put_object(Bucket=one[0], Key=one[1], Body=one[2]), work))
-
-
-def small(target: Target, *, method: str, size: int, seconds: int) -> Figures:
-    """GET or PUT of small objects at 32 connections."""
+def _small(ground: Ground, number: int, *, method: str, size: int) -> Measured:
+    text = workload("log", MIB).read_bytes()
     prefix = f"{method.lower()}-{size}"
-    paths = [target.presigned(method, BUCKET, f"{prefix}/{number:04d}") for number in range(KEYS)]
-    body = workload("log", MIB)[:size] if method == "PUT" else b""
-    return _loaded(f"{method} {size // 1024} KiB", target, method, paths, seconds=seconds, body=body)
+    keys = [f"{prefix}/{key:04d}" for key in range(KEYS)]
+    if method == "GET":
+        bodies = [(key, text[start : start + size]) for i, key in enumerate(keys) for start in [i * 977 % (MIB - size)]]
+        ground.once(prefix, lambda: ground.write(bodies))
+    paths = [ground.target.presigned(method, ground.bucket, key) for key in keys]
+    return _loaded(ground, method, paths, warm=prefix, body=text[:size] if method == "PUT" else b"")
 
 
-def listing(target: Target, *, seconds: int) -> Figures:
-    """ListObjectsV2 of 500 keys."""
-    paths = [target.presigned("GET", LISTED_BUCKET, query={"list-type": "2"})]
-    return _loaded(f"List {LISTED} keys", target, "GET", paths, seconds=seconds)
+def _listing(ground: Ground, number: int) -> Measured:
+    bucket = f"{ground.bucket}-listed"
+    ground.once("listed bucket", lambda: ground.target.client().create_bucket(Bucket=bucket))
+    objects = [(f"list/{key:04d}", b"x" * (key + 1)) for key in range(LISTED)]
+    ground.once("listed", lambda: ground.write(objects, bucket=bucket))
+    paths = [ground.target.presigned("GET", bucket, query={"list-type": "2"})]
+    return _loaded(ground, "GET", paths, warm="list", connections=FEW_CONNECTIONS)
 
 
-def ranges(target: Target, *, seconds: int) -> Figures:
-    """Random 64 KiB ranges of the 256 MiB log."""
+def _ranges(ground: Ground, number: int) -> Measured:
+    key = _large_object(ground, "log")
     seed = random.Random(7)
-    path = target.presigned("GET", BUCKET, "large/log")
+    path = ground.target.presigned("GET", ground.bucket, key)
     starts = [seed.randrange(0, LARGE - RANGE) for _ in range(4096)]
     paths = [f"{path}\tbytes={start}-{start + RANGE - 1}" for start in starts]
-    return _loaded("Range 64 KiB of 256 MiB", target, "GET", paths, seconds=seconds, size=RANGE)
+    return _loaded(ground, "GET", paths, warm="ranges", connections=FEW_CONNECTIONS)
 
 
-def large_put(target: Target, *, name: str) -> Figures:
-    """One PUT of 256 MiB."""
-    body = workload(name, LARGE)
-    meter = Meter(target)
-    with meter.running():
-        seconds = transfer.put(target, BUCKET, f"large/{name}", body)
-    return _moved(f"PUT 256 MiB {name}", target, seconds, meter, LARGE, stored=target.store.behind.size(BUCKET, f"large/{name}"))
+def _loaded(ground: Ground, method: str, paths: list[str], *, warm: str, body: bytes = b"", connections: int = CONNECTIONS) -> Measured:
+    send = partial(load.run, ground.target.endpoint, method, paths, connections=connections, body=body)
+    ground.once(f"warm {warm}", lambda: send(seconds=1))
+    with ground.metered() as meter:
+        done = send(seconds=ground.seconds)
+    requests = max(1, done.requests)
+    metrics = {
+        "rate": done.rate,
+        "p50_ms": done.p50 * 1000,
+        "p99_ms": done.p99 * 1000,
+        **({} if ground.target.is_direct else {"cpu_us": meter.cpu / requests * 1e6}),
+        "all_cpu_us": meter.all_cpu / requests * 1e6,
+        "peak_mib": meter.peak / MIB,
+        "load_share": done.share,
+        "failures": float(done.failures),
+    }
+    return metrics, meter.per(requests)
 
 
-def large_get(target: Target, *, name: str) -> Figures:
-    """One GET of 256 MiB."""
-    meter = Meter(target)
-    with meter.running():
-        seconds = transfer.get(target, BUCKET, f"large/{name}", LARGE)
-    return _moved(f"GET 256 MiB {name}", target, seconds, meter, LARGE)
+def _large_object(ground: Ground, name: str) -> str:
+    key = f"large/{name}"
+    ground.once(key, lambda: transfer.put(ground.target, ground.bucket, key, workload(name, LARGE)))
+    return key
 
 
-def multipart(target: Target) -> Figures:
-    """64 MiB of log by boto3's upload_file at its defaults: 8 MiB parts."""
-    with tempfile.TemporaryDirectory(prefix="s4-bench-") as folder:
-        path = Path(folder) / "log"
-        path.write_bytes(workload("log", LARGE)[:PARTED])
-        s3, meter = target.client(), Meter(target)
-        with meter.running():
-            seconds = _timed(lambda: s3.upload_file(str(path), BUCKET, "large/parts"))
-    stored = target.store.behind.size(BUCKET, "large/parts")
-    return _moved("upload_file 64 MiB log, 8 MiB parts", target, seconds, meter, PARTED, stored=stored)
+def _large_put(ground: Ground, number: int, *, name: str) -> Measured:
+    key, body, bucket = f"large/put-{name}", workload(name, LARGE), ground.bucket
+    with ground.metered() as meter:
+        seconds = transfer.put(ground.target, bucket, key, body)
+    return _moved(ground, seconds, meter, LARGE, stored=ground.target.store.behind.size(bucket, key))
+
+
+def _large_get(ground: Ground, number: int, *, name: str) -> Measured:
+    key = _large_object(ground, name)
+    with ground.metered() as meter:
+        seconds = transfer.get(ground.target, ground.bucket, key, LARGE)
+    return _moved(ground, seconds, meter, LARGE)
+
+
+def _upload_file(ground: Ground, number: int) -> Measured:
+    """64 MiB by boto3's upload_file at its defaults: 8 MiB parts."""
+    path, s3, bucket = workload("log", PARTED), ground.target.client(), ground.bucket
+    with ground.metered() as meter:
+        seconds = _timed(lambda: s3.upload_file(str(path), bucket, "large/parts"))
+    return _moved(ground, seconds, meter, PARTED, stored=ground.target.store.behind.size(bucket, "large/parts"))
+
+
+def _aws_cli(ground: Ground, number: int) -> Measured:
+    """The same by `aws s3 cp`, the time that the command takes to start included."""
+    path, target, bucket = workload("log", PARTED), ground.target, ground.bucket
+    keys = {"AWS_ACCESS_KEY_ID": target.access_key, "AWS_SECRET_ACCESS_KEY": target.secret_key, "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [str(program("awscli")), "--endpoint-url", target.endpoint, "s3", "cp", str(path), f"s3://{bucket}/large/copied", "--quiet"]
+    with ground.metered() as meter:
+        seconds = _timed(lambda: run_command(command, environ={**os.environ, **keys}))
+    return _moved(ground, seconds, meter, PARTED, stored=target.store.behind.size(bucket, "large/copied"))
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -154,51 +132,32 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _loaded(row: str, target: Target, method: str, paths: list[str], *, seconds: int, body: bytes = b"", size: int = 0) -> Figures:
-    headers = CONTENT_TYPE if body else ()
-    load.run(target.endpoint, method, paths, seconds=1, body=body, headers=headers)
-    meter = Meter(target)
-    with meter.running():
-        done = load.run(target.endpoint, method, paths, seconds=seconds, body=body, headers=headers)
-    return Figures(
-        row,
-        target.name,
-        done.requests,
-        done.seconds,
-        rate=done.rate,
-        mb_per_second=done.rate * size / 1e6 if size else None,
-        p50_ms=done.p50 * 1000,
-        p99_ms=done.p99 * 1000,
-        cpu_us=meter.cpu / max(1, done.requests) * 1e6,
-        peak_mib=target.peak_bytes() / MIB,
-        backend=meter.per(max(1, done.requests)),
-        failures=done.failures,
-    )
+def _moved(ground: Ground, seconds: float, meter: Meter, size: int, *, stored: int | None = None) -> Measured:
+    metrics = {
+        "mb_per_second": size / seconds / 1e6,
+        **({} if ground.target.is_direct else {"cpu_s_per_gb": meter.cpu / size * 1e9}),
+        "all_cpu_s_per_gb": meter.all_cpu / size * 1e9,
+        "peak_mib": meter.peak / MIB,
+        **({} if stored is None else {"stored_bytes": float(stored)}),
+    }
+    return metrics, meter.per(1)
 
 
-def _moved(row: str, target: Target, seconds: float, meter: Meter, size: int, *, stored: int | None = None) -> Figures:
-    return Figures(
-        row,
-        target.name,
-        1,
-        seconds,
-        mb_per_second=size / seconds / 1e6,
-        cpu_s_per_gb=meter.cpu / size * 1e9,
-        peak_mib=target.peak_bytes() / MIB,
-        backend=meter.per(1),
-        stored_bytes=stored,
-    )
+def _near() -> dict[str, Row]:
+    return {
+        "get4k": Row("GET 4 KiB", partial(_small, method="GET", size=4096)),
+        "get64k": Row("GET 64 KiB", partial(_small, method="GET", size=65536)),
+        "put4k": Row("PUT 4 KiB", partial(_small, method="PUT", size=4096)),
+        "put64k": Row("PUT 64 KiB", partial(_small, method="PUT", size=65536)),
+        "list500": Row(f"List {LISTED} keys", _listing),
+        "range64k": Row("Range 64 KiB of 256 MiB", _ranges),
+        "putlog": Row("PUT 256 MiB log", partial(_large_put, name="log")),
+        "getlog": Row("GET 256 MiB log", partial(_large_get, name="log")),
+        "putnoise": Row("PUT 256 MiB noise", partial(_large_put, name="noise")),
+        "getnoise": Row("GET 256 MiB noise", partial(_large_get, name="noise")),
+        "upload": Row("upload_file 64 MiB log", _upload_file),
+        "awscli": Row("aws s3 cp 64 MiB log", _aws_cli),
+    }
 
 
-def all_rows(target: Target, *, seconds: int) -> Iterator[Figures]:
-    """Every row, in an order in which later ones find what earlier ones wrote."""
-    prepare(target)
-    for size in (4096, 65536):
-        for method in ("GET", "PUT"):
-            yield small(target, method=method, size=size, seconds=seconds)
-    yield listing(target, seconds=seconds)
-    for name in ("log", "noise"):
-        yield large_put(target, name=name)
-        yield large_get(target, name=name)
-    yield ranges(target, seconds=seconds)
-    yield multipart(target)
+ROWS: Mapping[str, Row] = _near()

@@ -2,39 +2,48 @@
 
 import http.client
 import time
-from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.target import Target
+from benchmarks.targets import Target
 
 BLOCK = 1 << 20
 
 
-def _connection(target: Target) -> http.client.HTTPConnection:
-    address = urlsplit(target.endpoint)
-    return http.client.HTTPConnection(address.hostname or "", address.port, timeout=600, blocksize=BLOCK)
+def put(target: Target, bucket: str, key: str, body: Path) -> float:
+    """PUT with UNSIGNED-PAYLOAD, the file sent by the kernel; seconds.
 
-
-def put(target: Target, bucket: str, key: str, body: bytes) -> float:
-    """PUT with UNSIGNED-PAYLOAD; seconds."""
+    Raises:
+        RuntimeError: it was refused.
+    """
+    path = target.presigned("PUT", bucket, key)
     connection = _connection(target)
-    started = time.perf_counter()
-    connection.request("PUT", target.presigned("PUT", bucket, key), body=_blocks(body), headers={"Content-Length": str(len(body))})
-    answer = connection.getresponse()
-    answer.read()
-    seconds = time.perf_counter() - started
+    with body.open("rb") as file:
+        started = time.perf_counter()
+        connection.putrequest("PUT", path)
+        connection.putheader("Content-Length", str(body.stat().st_size))
+        connection.endheaders()
+        connection.sock.sendfile(file)
+        answer = connection.getresponse()
+        answer.read()
+        seconds = time.perf_counter() - started
     connection.close()
     if answer.status != 200:
-        raise RuntimeError(f"PUT {key} answered {answer.status}")
+        raise RuntimeError(f"{target.name}: PUT {key} answered {answer.status}")
     return seconds
 
 
 def get(target: Target, bucket: str, key: str, size: int) -> float:
-    """GET, thrown away; seconds."""
+    """GET, thrown away; seconds.
+
+    Raises:
+        RuntimeError: it was refused, or is not `size` bytes.
+    """
+    path = target.presigned("GET", bucket, key)
     connection = _connection(target)
     buffer = memoryview(bytearray(BLOCK))
     started = time.perf_counter()
-    connection.request("GET", target.presigned("GET", bucket, key))
+    connection.request("GET", path)
     answer = connection.getresponse()
     left = size
     while got := answer.readinto(buffer):
@@ -42,11 +51,10 @@ def get(target: Target, bucket: str, key: str, size: int) -> float:
     seconds = time.perf_counter() - started
     connection.close()
     if answer.status != 200 or left:
-        raise RuntimeError(f"GET {key} answered {answer.status}, {left} bytes missing")
+        raise RuntimeError(f"{target.name}: GET {key} answered {answer.status}, {left} bytes missing")
     return seconds
 
 
-def _blocks(body: bytes) -> Iterator[memoryview]:
-    view = memoryview(body)
-    for start in range(0, len(body), BLOCK):
-        yield view[start : start + BLOCK]
+def _connection(target: Target) -> http.client.HTTPConnection:
+    address = urlsplit(target.endpoint)
+    return http.client.HTTPConnection(address.hostname or "", address.port, timeout=600, blocksize=BLOCK)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,12 +45,13 @@ class Store:
 
 
 @contextmanager
-def running_store(name: str, folder: Path) -> Iterator[Store]:
+def running_store(name: str, folder: Path, *options: str) -> Iterator[Store]:
     """The store of this name, empty, in a folder that is gone afterwards but for logs.
 
     Args:
         name: `embedded`, or a server; the test is skipped where its program is missing.
         folder: exists; data lies below it.
+        options: of the server, on top of those that it needs.
     """
     data = folder / "data"
     data.mkdir()
@@ -58,7 +59,7 @@ def running_store(name: str, folder: Path) -> Iterator[Store]:
         if name == EMBEDDED:
             yield Store(name, ("--data-dir", str(data)), EmbeddedBehind(data))
             return
-        with _server(name, folder, data) as server:
+        with _server(name, folder, data, options) as server:
             endpoint = f"http://{HOST}:{server.port}"
             keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
             behind = S3Behind(endpoint, ACCESS_KEY, SECRET_KEY)
@@ -68,23 +69,28 @@ def running_store(name: str, folder: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def _server(name: str, folder: Path, data: Path) -> Iterator[ServerProcess]:
-    start = {"versitygw": _versitygw, "minio": _minio}[name]
+def _server(name: str, folder: Path, data: Path, options: Sequence[str]) -> Iterator[ServerProcess]:
     with ExitStack() as stack:
-        for _ in range(PORT_ATTEMPTS - 1):
-            with suppress(RuntimeError):
-                yield stack.enter_context(start(folder, data, free_port()))
-                return
-        yield stack.enter_context(start(folder, data, free_port()))
+        yield _started(stack, name, folder, data, options)
 
 
-def _versitygw(folder: Path, data: Path, port: int) -> AbstractContextManager[ServerProcess]:
-    command = [str(program("versitygw")), "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--port", f"{HOST}:{port}", "posix", str(data)]
+def _started(stack: ExitStack, name: str, folder: Path, data: Path, options: Sequence[str]) -> ServerProcess:
+    start = {"versitygw": _versitygw, "minio": _minio}[name]
+    for _ in range(PORT_ATTEMPTS - 1):
+        with suppress(RuntimeError):
+            return stack.enter_context(start(folder, data, free_port(), options))
+    return stack.enter_context(start(folder, data, free_port(), options))
+
+
+def _versitygw(folder: Path, data: Path, port: int, options: Sequence[str]) -> AbstractContextManager[ServerProcess]:
+    keys = ("--access", ACCESS_KEY, "--secret", SECRET_KEY)
+    command = [str(program("versitygw")), *keys, "--port", f"{HOST}:{port}", *options, "posix", str(data)]
     return running(command, port=port, log_file=folder / f"versitygw-{port}.log", environ=os.environ)
 
 
-def _minio(folder: Path, data: Path, port: int) -> AbstractContextManager[ServerProcess]:
-    command = [str(program("minio")), "server", str(data), "--address", f"{HOST}:{port}", "--console-address", f"{HOST}:0", "--quiet"]
+def _minio(folder: Path, data: Path, port: int, options: Sequence[str]) -> AbstractContextManager[ServerProcess]:
+    addresses = ("--address", f"{HOST}:{port}", "--console-address", f"{HOST}:0")
+    command = [str(program("minio")), "server", str(data), *addresses, "--quiet", *options]
     environ = {
         **os.environ,
         "MINIO_ROOT_USER": ACCESS_KEY,
