@@ -41,7 +41,7 @@ async def test_keys_are_never_paths(tmp_path: Path) -> None:
         for key in ("../../escape", "/etc/passwd", "a/../b"):
             await store(backend, key, bytes(LARGE))
     assert names(tmp_path) == {"store"}
-    assert names(tmp_path / "store") == {"lock", "store.sqlite3", "blobs"}
+    assert names(tmp_path / "store") == {"lock", "peers", "store.sqlite3", "blobs"}
 
 
 async def test_files_are_private(tmp_path: Path) -> None:
@@ -216,8 +216,9 @@ async def test_clean_stop_leaves_nothing_to_sweep(tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT * FROM epochs") == []
     async with opened(tmp_path) as backend:
         await backend.delete_object("bucket", "old")
-        assert len(query(tmp_path, "SELECT * FROM epochs")) == 2, "a crash now would leave a file of the older run"
+        assert len(query(tmp_path, "SELECT * FROM removals")) == 1, "a crash now would leave a file of the older run"
     assert query(tmp_path, "SELECT * FROM epochs") == []
+    assert query(tmp_path, "SELECT * FROM removals") == []
     assert blobs(tmp_path) == set()
 
 

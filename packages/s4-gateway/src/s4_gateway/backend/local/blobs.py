@@ -1,9 +1,10 @@
 """Blobs: the bodies that are files, at `blobs/EPOCH/HIGH/LOW/ID`, all in hexadecimal.
 
 A blob is written and synced under its final name before a transaction names it, and unlinked only after the transaction that drops its
-last reference. So a crash leaves at most files that no body names. They lie in the epochs of the table `epochs`, which `sweep` clears.
+last reference. So a crash leaves at most files that no body names, which `sweep` finds.
 """
 
+import errno
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,8 +19,8 @@ from s4_gateway.backend.local.files import FileLayer
 
 _WRITE_BYTES = 1024 * 1024
 """Small pieces are gathered up to this size for one system call."""
-_ATTEMPTS = 3
-"""The directory of a new blob may be removed as empty just before the blob is created in it."""
+_ATTEMPTS = 100
+"""The directory of a new blob may be removed as empty just before the blob is created in it, here or in another process."""
 
 
 class AbandonedError(Exception):
@@ -41,6 +42,8 @@ class BlobFiles:
         self._ids = ids
         self._lock = threading.Lock()
         self._made: set[str] = set()
+        self._doubtful: set[str] = set()
+        """Directories whose sync failed once: a sync that succeeds later says nothing about the names that the first one lost."""
         self._unsettled: set[int] = set()
         self.leftovers = False
         """There may be blobs that no body names: this run does not stop clean."""
@@ -66,7 +69,7 @@ class BlobFiles:
                 digest = self._fill(descriptor, payload, is_abandoned)
                 self._layer.sync(descriptor)
             except BaseException:
-                self.remove([body])
+                self.discard([body])
                 raise
             finally:
                 self._layer.close(descriptor)
@@ -78,14 +81,35 @@ class BlobFiles:
         """These blobs have found their transaction."""
         self._unsettled.difference_update(bodies)
 
-    def remove_unsettled(self) -> None:
+    def discard_unsettled(self) -> None:
         """Remove the blobs whose writers went away before their transaction."""
-        self.remove(list(self._unsettled))
+        self.discard(list(self._unsettled))
 
-    def sync_names(self, directories: Iterable[str]) -> None:
-        """Sync the names of blobs; raises OSError."""
-        for directory in directories:
+    def sync_names(self, directory: str) -> None:
+        """Sync the names in a directory of blobs.
+
+        Raises:
+            OSError: it fails, or has failed before. New blobs go to other directories from now on.
+        """
+        if directory in self._doubtful:
+            raise OSError(errno.EIO, "the names in the directory could not be synced")
+        try:
             self._layer.sync_directory(directory)
+        except OSError:
+            self._doubtful.add(directory)
+            self._ids.leave_group()
+            raise
+
+    def sync_removals(self, bodies: Iterable[int]) -> None:
+        """Sync what is left of the directories that these blobs were in; raises OSError."""
+        for directory in {self.directory_of(body) for body in bodies}:
+            while True:
+                try:
+                    self._layer.sync_directory(directory)
+                except FileNotFoundError:
+                    directory = _parent(directory)
+                else:
+                    break
 
     def open(self, body: int) -> int:
         """A descriptor for reading; FileNotFoundError where there is no such blob."""
@@ -98,19 +122,27 @@ class BlobFiles:
     def close(self, descriptor: int) -> None:
         self._layer.close(descriptor)
 
-    def remove(self, bodies: Iterable[int]) -> None:
-        """Unlink blobs that nothing refers to, and the directories that this empties. What fails is left to the next sweep."""
+    def remove(self, bodies: Iterable[int]) -> set[int]:
+        """Unlink blobs that nothing refers to, and the directories that this empties; those that could not be unlinked."""
         directories: set[str] = set()
+        failed: set[int] = set()
         for body in bodies:
             directory = self.directory_of(body)
             directories.add(directory)
-            self._unsettled.discard(body)
             try:
                 self._layer.unlink(f"{directory}/{file_name(body)}")
             except OSError:
-                self.leftovers = True
+                failed.add(body)
         for directory in directories - {self.directory_of(self._ids.latest)}:
             self._remove_if_empty(directory)
+        return failed
+
+    def discard(self, bodies: Iterable[int]) -> None:
+        """Unlink blobs of this run that no transaction knows. What fails is left to the next start."""
+        bodies = list(bodies)
+        self._unsettled.difference_update(bodies)
+        if self.remove(bodies):
+            self.leftovers = True
 
     def groups(self, epoch: int) -> list[str]:
         """The directories with blobs of an epoch; none where the epoch wrote no blob."""
@@ -145,6 +177,8 @@ class BlobFiles:
             except FileNotFoundError:
                 if attempt == _ATTEMPTS:
                     raise
+                with self._lock:
+                    self._made.difference_update(self._above(directory))
         raise AssertionError("unreachable")
 
     def _make(self, directory: str) -> None:
@@ -152,11 +186,24 @@ class BlobFiles:
         with self._lock:
             if directory in self._made:
                 return
-            for path in (self._root, _parent(_parent(directory)), _parent(directory), directory):
+            for path in self._above(directory):
                 if path not in self._made:
-                    self._layer.make_directory(path)
-                    self._layer.sync_directory(_parent(path))
+                    self._make_one(path)
                     self._made.add(path)
+
+    def _make_one(self, path: str) -> None:
+        self._layer.make_directory(path)
+        try:
+            self._layer.sync_directory(_parent(path))
+        except OSError:
+            # The next attempt has to make it anew: a second sync would not bring back what the first one lost.
+            with suppress(OSError):
+                self._layer.remove_directory(path)
+            raise
+
+    def _above(self, directory: str) -> tuple[str, ...]:
+        """The directory of a group and those above it that are ours, from the top."""
+        return self._root, _parent(_parent(directory)), _parent(directory), directory
 
     def _remove_if_empty(self, directory: str) -> None:
         with self._lock, suppress(OSError):

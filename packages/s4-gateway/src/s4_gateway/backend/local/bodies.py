@@ -68,6 +68,10 @@ class BodyIds:
         self.latest = body = next(self._numbers)
         return body
 
+    def leave_group(self) -> None:
+        """Go on in the next directory; a thread that is taking an id may still get one of this group."""
+        self._numbers = count(((self.latest >> _GROUP_BITS) + 1) << _GROUP_BITS)
+
 
 def epoch_of(body: int) -> int:
     """The run of the server that made the body."""

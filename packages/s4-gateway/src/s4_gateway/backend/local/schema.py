@@ -65,6 +65,12 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY AUTOINCREMENT
     );
     """,
+    """
+    CREATE TABLE removals (
+        id INTEGER PRIMARY KEY,
+        epoch INTEGER NOT NULL
+    );
+    """,
 )
 """Script n brings a database from schema n to n + 1; what is here is never changed, only added to.
 
@@ -72,7 +78,8 @@ MIGRATIONS = (
     bodies.content  the bytes (INLINE), nothing (FILE: the file is named by the id), or the list of segments (LIST)
     objects         what is current at each key; headers and metadata are JSON objects
     trash           lists that nothing refers to, whose segments are still to be dropped
-    epochs          runs of the server that may have left files which no body names; empty after a clean stop
+    epochs          runs, one a process, that may have left files which no body names; empty after a clean stop
+    removals        bodies that are gone and whose files may be there; epoch is the run that removes them
 """
 
 _BUSY_SECONDS = 10.0

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from hashlib import md5
 from pathlib import Path
 
@@ -45,13 +46,14 @@ from s4_gateway.backend.local import reads
 from s4_gateway.backend.local.blobs import BlobFiles
 from s4_gateway.backend.local.bodies import BodyIds, Content
 from s4_gateway.backend.local.body_reader import BodyOpener, BodyReader, Opened
-from s4_gateway.backend.local.faults import database_error, disk_error, unavailable
+from s4_gateway.backend.local.faults import damaged, database_error, disk_error, unavailable
 from s4_gateway.backend.local.files import FileLayer
 from s4_gateway.backend.local.listing import Question, list_page
 from s4_gateway.backend.local.lock import DirectoryLock
+from s4_gateway.backend.local.peers import Peers
 from s4_gateway.backend.local.readers import Readers
 from s4_gateway.backend.local.schema import open_writer
-from s4_gateway.backend.local.sweep import sweep
+from s4_gateway.backend.local.sweep import Sweep
 from s4_gateway.backend.local.transaction import Transaction
 from s4_gateway.backend.local.writer import Writer, wait_for
 
@@ -272,58 +274,56 @@ class LocalBackend:
 
 
 class _Running:
-    """An open store: the lock, the threads and what they share."""
+    """An open store: the locks, the threads and what they share."""
 
-    def __init__(self, lock: DirectoryLock | None, ids: BodyIds, blobs: BlobFiles, writer: Writer, readers: Readers) -> None:
+    def __init__(self, lock: DirectoryLock | None, peers: Peers, ids: BodyIds, blobs: BlobFiles, writer: Writer, readers: Readers) -> None:
         self.ids = ids
         self.writer = writer
         self.readers = readers
         self.opener = BodyOpener(blobs, writer.pins)
         self._lock = lock
+        self._peers = peers
         self._blobs = blobs
         self._pool = ThreadPoolExecutor(BLOB_THREADS, "s4-store-blobs")
 
     @classmethod
     def open(cls, directory: Path, clock: Callable[[], float], layer: FileLayer, held: DirectoryLock | None) -> "_Running":
         """Open everything; blocks. Raises BackendError."""
-        if held is not None:
-            if not held.is_held:
+        with ExitStack() as opened:
+            lock = None
+            if held is None:
+                lock = DirectoryLock(directory, layer=layer)
+                lock.acquire()
+                opened.callback(lock.release)
+            elif not held.is_held:
                 raise unavailable(f"the lock of {directory} was handed over without being held")
-            return cls._open_locked(directory, clock, layer, None)
-        lock = DirectoryLock(directory, layer=layer)
-        lock.acquire()
-        try:
-            return cls._open_locked(directory, clock, layer, lock)
-        except BaseException:
-            lock.release()
-            raise
-
-    @classmethod
-    def _open_locked(cls, directory: Path, clock: Callable[[], float], layer: FileLayer, lock: DirectoryLock | None) -> "_Running":
-        connection = open_writer(directory)
-        try:
-            unclean = [epoch for (epoch,) in connection.execute("SELECT id FROM epochs ORDER BY id")]
-            epoch = connection.execute("INSERT INTO epochs DEFAULT VALUES").lastrowid
-            layer.sync_directory(str(directory))
-            assert epoch is not None
-            ids = BodyIds(epoch)
-            blobs = BlobFiles(directory, layer, ids)
-            writer = Writer(connection, blobs, clock=clock)
-            writer.start()
-        except sqlite3.Error as error:
-            connection.close()
-            raise database_error(error, f"opening the store in {directory}") from error
-        except OSError as error:
-            connection.close()
-            raise disk_error(error, f"opening the store in {directory}") from error
-        writer.in_background(lambda: sweep(directory, blobs, unclean, is_stopping=lambda: writer.is_closing))
-        return cls(lock, ids, blobs, writer, Readers(directory, threads=READER_THREADS))
+            try:
+                peers = Peers(directory)
+                opened.callback(peers.leave)
+                with peers.opening():
+                    connection = open_writer(directory)
+                    opened.callback(connection.close)
+                    epoch = _begin_run(connection, peers)
+                    layer.sync_directory(str(directory))
+                ids = BodyIds(epoch)
+                blobs = BlobFiles(directory, layer, ids)
+                writer = Writer(connection, blobs, peers, epoch=epoch, clock=clock)
+                writer.start()
+            except sqlite3.Error as error:
+                raise database_error(error, f"opening the store in {directory}") from error
+            except OSError as error:
+                raise disk_error(error, f"opening the store in {directory}") from error
+            opened.pop_all()
+        sweep = Sweep(directory, blobs, peers, own=epoch, forget=writer.forget_run, is_stopping=lambda: writer.is_closing)
+        writer.janitor.run(sweep.run)
+        return cls(lock, peers, ids, blobs, writer, Readers(directory, threads=READER_THREADS))
 
     def close(self) -> None:
-        """Close everything, the lock last; blocks."""
+        """Close everything, the locks last; blocks."""
         self._pool.shutdown(wait=True)
         self.readers.close()
         self.writer.close()
+        self._peers.leave()
         if self._lock is not None:
             self._lock.release()
 
@@ -338,9 +338,20 @@ class _Running:
             abandoned.set()
             await wait_for(future)
             if not future.cancelled() and future.exception() is None:
-                body = future.result().body
-                self.writer.in_background(lambda: self._blobs.remove([body]))
+                self.writer.janitor.discard(future.result().body)
             raise
+
+
+def _begin_run(connection: sqlite3.Connection, peers: Peers) -> int:
+    """The epoch of a new run. It is held before others can see it, so that none takes it for one that has ended."""
+    with peers.turn():
+        connection.execute("BEGIN IMMEDIATE")
+        epoch = connection.execute("INSERT INTO epochs DEFAULT VALUES").lastrowid
+        assert epoch is not None
+        if not peers.begin_run(epoch):
+            raise damaged(f"run {epoch} is under way and not in the database")
+        connection.execute("COMMIT")
+    return epoch
 
 
 async def _chunks(readers: Readers, first: bytes, rest: BodyReader | None) -> AsyncGenerator[bytes, None]:

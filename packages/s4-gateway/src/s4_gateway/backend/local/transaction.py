@@ -12,7 +12,7 @@ from s4_format.etag import composite_etag, md5_etag
 
 from s4_gateway.backend._rules import check_manifest, check_part_sizes, refuse
 from s4_gateway.backend.abc import Condition, Written
-from s4_gateway.backend.local.bodies import BodyKind, Content, Segment, epoch_of, pack_segments, unpack_segments
+from s4_gateway.backend.local.bodies import BodyKind, Content, Segment, pack_segments, unpack_segments
 
 PURGE_SEGMENTS = 500
 """Most segments of a dropped list that one transaction drops, so that writers beside it do not wait."""
@@ -41,13 +41,14 @@ class Transaction:
     """The changes of one batch of writes.
 
     Attributes:
-        dropped_files: bodies whose files are to be removed once the transaction is committed.
+        dropped_files: bodies whose files are to be removed once the transaction is committed; they are listed in `removals`.
         dropped_lists: lists in the trash, to be purged when no reader is inside.
     """
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float], *, epoch: int) -> None:
         self._connection = connection
         self._clock = clock
+        self._epoch = epoch
         self.dropped_files: list[int] = []
         self.dropped_lists: list[int] = []
 
@@ -183,12 +184,14 @@ class Transaction:
             self._connection.execute("DELETE FROM trash WHERE id = ?", (dropped,))
         return bool(rest)
 
-    def open_epochs(self, known: Iterable[int]) -> set[int]:
-        """Note the epochs whose files this transaction drops, so that a crash before their removal is swept up; those not `known` yet."""
-        found = {epoch_of(body) for body in self.dropped_files} - set(known)
-        for epoch in found:
-            self._connection.execute("INSERT OR IGNORE INTO epochs (id) VALUES (?)", (epoch,))
-        return found
+    def forget_removals(self, bodies: Iterable[int]) -> None:
+        """The files of these bodies are removed."""
+        self._connection.executemany("DELETE FROM removals WHERE id = ?", ((body,) for body in bodies))
+
+    def forget_run(self, epoch: int) -> None:
+        """A run that has ended left nothing, or what it left is removed."""
+        self._connection.execute("DELETE FROM removals WHERE epoch = ?", (epoch,))
+        self._connection.execute("DELETE FROM epochs WHERE id = ?", (epoch,))
 
     # Steps
 
@@ -258,6 +261,7 @@ class Transaction:
             self._connection.execute("INSERT INTO trash (id, content) SELECT id, content FROM bodies WHERE id = ?", (body,))
             self.dropped_lists.append(body)
         elif kind == BodyKind.FILE:
+            self._connection.execute("INSERT OR REPLACE INTO removals (id, epoch) VALUES (?, ?)", (body, self._epoch))
             self.dropped_files.append(body)
         self._connection.execute("DELETE FROM bodies WHERE id = ?", (body,))
 

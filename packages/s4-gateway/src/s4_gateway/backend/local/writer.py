@@ -5,7 +5,6 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -15,6 +14,8 @@ from s4_gateway.backend.abc import BackendError, Outcome
 from s4_gateway.backend.local.blobs import BlobFiles
 from s4_gateway.backend.local.bodies import Content
 from s4_gateway.backend.local.faults import database_error, disk_error, primary_code, unavailable
+from s4_gateway.backend.local.janitor import Janitor
+from s4_gateway.backend.local.peers import Peers
 from s4_gateway.backend.local.pins import Pins
 from s4_gateway.backend.local.transaction import Transaction
 
@@ -25,6 +26,8 @@ MAX_BATCH = 256
 CHECKPOINT_PAGES = 4096
 """Pages in the write-ahead log (16 MiB) that start a checkpoint."""
 
+_RETRY_SECONDS = 0.5
+"""How often lists that another process reads are looked at again."""
 _PAGE = 4096
 _PAGES_A_JOB = 3
 """Pages that a write without inline bytes changes, about."""
@@ -59,26 +62,28 @@ class Writer:
 
     Args:
         connection: used by the writer's thread only, from `start` to `close`.
-        blobs: removes the files that a transaction drops, after its commit.
+        blobs: the files that transactions name and drop.
+        peers: the processes that write to the same database.
+        epoch: of this run.
         clock: seconds since the epoch, for Last-Modified.
     """
 
-    def __init__(self, connection: sqlite3.Connection, blobs: BlobFiles, *, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: sqlite3.Connection, blobs: BlobFiles, peers: Peers, *, epoch: int, clock: Callable[[], float]) -> None:
         self._connection = connection
         self._blobs = blobs
+        self._peers = peers
+        self._epoch = epoch
         self._clock = clock
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="s4-store-writer", daemon=True)
-        self._janitor = ThreadPoolExecutor(1, "s4-store-janitor")
-        self._open_epochs: set[int] = set()
+        self.janitor = Janitor(blobs, lambda bodies: self.post(lambda transaction: transaction.forget_removals(bodies)))
         self._closing = False
         self._weight = 0
         """About how many pages the log has grown since the last checkpoint."""
-        self.pins = Pins(self._purge)
+        self.pins = Pins(self._purge, peers)
 
     def start(self) -> None:
-        """Begin to work; lists that were in the trash when the server stopped are purged first."""
-        self._open_epochs = {epoch for (epoch,) in self._connection.execute("SELECT id FROM epochs")}
+        """Begin to work; lists in the trash that nobody reads are purged first."""
         trash = [body for (body,) in self._connection.execute("SELECT id FROM trash")]
         self._thread.start()
         self.pins.drop(trash)
@@ -95,12 +100,16 @@ class Writer:
         """Finish what waits, note the clean stop and empty the log. Blocks; `refuse_more` comes first."""
         self._jobs.put(None)
         self._thread.join()
-        self._janitor.shutdown(wait=True)
-        self._blobs.remove_unsettled()
-        with suppress(sqlite3.Error):  # The next start does what is left undone here.
+        removed = self.janitor.close()
+        self._blobs.discard_unsettled()
+        with suppress(sqlite3.Error, BackendError, OSError), self._peers.turn():  # The next start does what is left undone here.
+            transaction = Transaction(self._connection, self._clock, epoch=self._epoch)
+            self._connection.execute("BEGIN IMMEDIATE")
+            transaction.forget_removals(removed)
             if not self._blobs.leftovers:
-                self._connection.execute("DELETE FROM epochs")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.execute("DELETE FROM epochs WHERE id = ?", (self._epoch,))
+            self._connection.execute("COMMIT")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._connection.close()
 
     def check(self) -> None:
@@ -119,7 +128,7 @@ class Writer:
         """
         if self._closing:
             if content is not None and content.inline is None:
-                self._blobs.remove([content.body])
+                self._blobs.discard([content.body])
             self.check()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -138,10 +147,9 @@ class Writer:
         """Do `work` in some later transaction; nobody waits. From any thread."""
         self._jobs.put(_Job(work, None, None))
 
-    def in_background(self, work: Callable[[], None]) -> None:
-        """Run `work` on the thread that removes files."""
-        with suppress(RuntimeError):  # Shut down: the next start finds it in the epochs.
-            self._janitor.submit(work)
+    def forget_run(self, epoch: int) -> None:
+        """Take a run that has ended and left nothing out of the database; nobody waits. From any thread."""
+        self.post(lambda transaction: transaction.forget_run(epoch))
 
     def _purge(self, dropped: int) -> None:
         def purge(transaction: Transaction) -> None:
@@ -163,7 +171,7 @@ class Writer:
 
     def _next_batch(self) -> list[_Job] | None:
         """What waits, at least one job; None at the end."""
-        first = self._jobs.get()
+        first = self._first()
         if first is None:
             return None
         batch = [first]
@@ -178,13 +186,45 @@ class Writer:
             batch.append(job)
         return batch
 
+    def _first(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=_RETRY_SECONDS if self.pins.must_retry else None)
+            except Empty:
+                self.pins.retry()
+
     def _commit(self, jobs: Sequence[_Job], answers: _Answers) -> None:
         wanted = [job for job in jobs if not job.abandoned]
         for job in jobs:
             if job.abandoned:
                 self._answer(answers, job, None, unavailable("abandoned"))
+        wanted = self._sync_names(wanted, answers)
         if not wanted:
             return
+        try:
+            with self._peers.turn():
+                self._commit_named(wanted, answers)
+        except (BackendError, OSError) as error:  # No turn: another process is stuck in its own.
+            for job in wanted:
+                self._answer(answers, job, None, error)
+
+    def _sync_names(self, jobs: Sequence[_Job], answers: _Answers) -> list[_Job]:
+        """Sync the names of new blobs, once a directory; the jobs that can go on. The others are refused, and not tried again."""
+        directories = {
+            job: self._blobs.directory_of(job.content.body) for job in jobs if job.content is not None and job.content.inline is None
+        }
+        failures: dict[str, BackendError] = {}
+        for directory in set(directories.values()):
+            try:
+                self._blobs.sync_names(directory)
+            except OSError as error:
+                failures[directory] = disk_error(error, "storing the name of a body")
+        for job, directory in directories.items():
+            if directory in failures:
+                self._answer(answers, job, None, failures[directory])
+        return [job for job in jobs if directories.get(job) not in failures]
+
+    def _commit_named(self, wanted: Sequence[_Job], answers: _Answers) -> None:
         try:
             with self._failures():
                 results = self._attempt(wanted)
@@ -194,7 +234,7 @@ class Writer:
             else:
                 # One of them is to blame; alone, it fails alone.
                 for job in wanted:
-                    self._commit([job], answers)
+                    self._commit_named([job], answers)
         else:
             for job, (result, refusal) in zip(wanted, results, strict=True):
                 self._answer(answers, job, result, refusal)
@@ -212,18 +252,14 @@ class Writer:
             raise database_error(cause, "committing", outcome=Outcome.UNKNOWN if lost else Outcome.REFUSED) from cause
         except sqlite3.Error as error:
             raise database_error(error, "writing") from error
-        except OSError as error:
-            raise disk_error(error, "storing the name of a body") from error
 
     def _attempt(self, jobs: Sequence[_Job]) -> list[tuple[object, BackendError | None]]:
         """All jobs in one transaction; their results and refusals."""
         contents = [job.content for job in jobs if job.content is not None]
-        self._blobs.sync_names({self._blobs.directory_of(content.body) for content in contents if content.inline is None})
-        transaction = Transaction(self._connection, self._clock)
+        transaction = Transaction(self._connection, self._clock, epoch=self._epoch)
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             results = [self._apply(transaction, job) for job in jobs]
-            opened = transaction.open_epochs(self._open_epochs)
             try:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -232,12 +268,10 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        self._open_epochs |= opened
         self._blobs.settle(content.body for content in contents)
         self._weight += sum(content.size // _PAGE for content in contents if content.inline) + _PAGES_A_JOB * len(jobs)
         if transaction.dropped_files:
-            dropped = transaction.dropped_files
-            self.in_background(lambda: self._blobs.remove(dropped))
+            self.janitor.remove(transaction.dropped_files)
         self.pins.drop(transaction.dropped_lists)
         return results
 
@@ -258,8 +292,7 @@ class Writer:
                 self._blobs.settle([job.content.body])
                 self._blobs.leftovers = True
             elif job.content is not None and job.content.inline is None:
-                body = job.content.body
-                self.in_background(lambda: self._blobs.remove([body]))
+                self.janitor.discard(job.content.body)
             if job.future is None:
                 _log.error("housekeeping of the store failed and is left to the next start: %s", error)
         answers.append((job, result, error))
@@ -283,8 +316,10 @@ class Writer:
             return
         self._weight = 0
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
+            # In one's turn: beside writers, a checkpoint never reaches the end of the log, and only a log that is copied whole begins anew.
+            with self._peers.turn():
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (sqlite3.Error, BackendError, OSError) as error:
             _log.error("the store's log could not be copied into its database and goes on growing: %s", error)
 
 
