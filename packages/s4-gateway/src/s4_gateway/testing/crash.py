@@ -250,29 +250,29 @@ class CrashDriver:
     async def _check_bodies(self) -> None:
         """References, bodies and files agree one to one, once the sweep and the purge have come to their end."""
         deadline = time.monotonic() + self._sweep_seconds
-        while fault := self._disagreement():
+        while fault := disagreement(self._directory):
             if time.monotonic() > deadline:
                 self.report.faults.append(fault)
                 return
             await asyncio.sleep(0.05)
 
-    def _disagreement(self) -> str:
-        with closing(sqlite3.connect(self._directory / "store.sqlite3")) as connection:
-            connection.execute("BEGIN")  # One snapshot for all that follows.
-            bodies = {body: (kind, refs) for body, kind, refs in connection.execute("SELECT id, kind, refs FROM bodies")}
-            holders = Counter(body for (body,) in connection.execute("SELECT body FROM objects UNION ALL SELECT body FROM parts"))
-            lists = connection.execute(
-                "SELECT content FROM bodies WHERE kind = ? UNION ALL SELECT content FROM trash", (int(BodyKind.LIST),)
-            )
-            for (content,) in lists:
-                holders.update(segment.body for segment in unpack_segments(content))
-        wrong = {body for body, (_, refs) in bodies.items() if refs != holders[body]} | holders.keys() - bodies.keys()
-        if wrong:
-            return f"{len(wrong)} bodies have another count of references than references"
-        blobs = self._directory / "blobs"
-        named = {str(blobs / group_directory(body) / file_name(body)) for body, (kind, _) in bodies.items() if kind == BodyKind.FILE}
-        there = {f"{above}/{name}" for above, _, files in os.walk(blobs) for name in files}
-        return "" if named == there else f"{len(named - there)} blobs are missing, {len(there - named)} are left over"
+
+def disagreement(directory: Path) -> str:
+    """How references, bodies and files of a store differ from each other; empty if they agree one to one."""
+    with closing(sqlite3.connect(directory / "store.sqlite3")) as connection:
+        connection.execute("BEGIN")  # One snapshot for all that follows.
+        bodies = {body: (kind, refs) for body, kind, refs in connection.execute("SELECT id, kind, refs FROM bodies")}
+        holders = Counter(body for (body,) in connection.execute("SELECT body FROM objects UNION ALL SELECT body FROM parts"))
+        lists = connection.execute("SELECT content FROM bodies WHERE kind = ? UNION ALL SELECT content FROM trash", (int(BodyKind.LIST),))
+        for (content,) in lists:
+            holders.update(segment.body for segment in unpack_segments(content))
+    wrong = {body for body, (_, refs) in bodies.items() if refs != holders[body]} | holders.keys() - bodies.keys()
+    if wrong:
+        return f"{len(wrong)} bodies have another count of references than references"
+    blobs = directory / "blobs"
+    named = {str(blobs / group_directory(body) / file_name(body)) for body, (kind, _) in bodies.items() if kind == BodyKind.FILE}
+    there = {f"{above}/{name}" for above, _, files in os.walk(blobs) for name in files}
+    return "" if named == there else f"{len(named - there)} blobs are missing, {len(there - named)} are left over"
 
 
 def _fits(download: Download, body: Body) -> bool:
