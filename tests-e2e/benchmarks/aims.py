@@ -72,6 +72,13 @@ AIMS: tuple[Aim, ...] = (
     Aim("getlog", "mb_per_second", ">=", 1.5),
     Aim("awscli", "mb_per_second", ">=", 1.2),
     Aim("awscli", "stored_bytes", "<=", 0.4),
+    Aim("coldget", "p50_ms", "<=", 1.0, "direct", plus=22.0),
+    Aim("warmget", "p50_ms", "<=", 1.0, "direct", plus=2.0),
+    Aim("coldrange", "p50_ms", "<=", 1.0, "direct", plus=22.0),
+    Aim("warmrange", "p50_ms", "<=", 1.0, "direct", plus=2.0),
+    Aim("turnput", "p50_ms", "<=", 1.0, "direct", plus=2.0),
+    Aim("slowput", "mb_per_second", ">=", 3.0, "direct"),
+    Aim("slowget", "mb_per_second", ">=", 3.0, "direct"),
     Aim("peak", "peak_mib", "<=", 0.35),
 )
 

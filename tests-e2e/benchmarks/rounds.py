@@ -14,7 +14,8 @@ from pathlib import Path
 from servers.stores import EMBEDDED, Store, running_store
 
 from benchmarks.ground import Ground
-from benchmarks.rows import ROWS
+from benchmarks.link import linked
+from benchmarks.rows import LINKS, NEAR, ROWS
 from benchmarks.samples import Run, Sample
 from benchmarks.targets import NEEDS_SERVER, Starter
 
@@ -72,16 +73,18 @@ def measure(plan: Plan, run: Run, clock: Clock) -> Iterator[Sample]:
     """
     for store in plan.stores:
         for setting in dict.fromkeys(ROWS[name].setting for name in plan.rows):
-            rows = [name for name in plan.rows if ROWS[name].setting == setting and (store != EMBEDDED or ROWS[name].embedded)]
+            rows = [name for name in plan.rows if ROWS[name].setting == setting and (store != EMBEDDED or setting == NEAR)]
             rows = [name for name in rows if plan.missing(run, store, name)]
             if rows:
-                yield from _measure_rows(plan, run, clock, store, rows)
+                yield from _measure_rows(plan, run, clock, store, rows, setting)
 
 
-def _measure_rows(plan: Plan, run: Run, clock: Clock, store: str, rows: list[str]) -> Iterator[Sample]:
+def _measure_rows(plan: Plan, run: Run, clock: Clock, store: str, rows: list[str], setting: str) -> Iterator[Sample]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s4-bench-")))
         running = stack.enter_context(running_store(store, folder, *STORE_OPTIONS.get(store, ())))
+        if setting != NEAR:
+            running = stack.enter_context(linked(running, LINKS[setting]))
         grounds = Grounds(plan, running, folder, stack)
         for row in rows:
             for number, targets in plan.missing(run, store, row):

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
+from types import MappingProxyType
 
 from clients.command import run as run_command
 from programs import program
 
-from benchmarks import load, transfer
+from benchmarks import latency, load, transfer
 from benchmarks.ground import MIB, Ground, Meter, workload
+from benchmarks.link import Link
 
 KEYS = 512
 """Objects that small reads and writes go round through."""
@@ -22,6 +25,21 @@ LISTED = 500
 RANGE = 64 * 1024
 LARGE = 256 * MIB
 PARTED = 64 * MIB
+
+SMALL = 4096
+SPREAD = 8 * MIB
+"""Objects of which cold ranges are read: each of many frames."""
+SPREAD_OBJECTS = 12
+REPEATED = 50
+"""Requests, one after the other, of a round of a delayed row."""
+
+NEAR = "near"
+DELAYED = "delayed"
+SLOW = "slow"
+LINKS: Mapping[str, Link] = {
+    DELAYED: Link("20 ms of round trip to the store", round_trip_ms=20.0),
+    SLOW: Link("100 MB/s to the store", mb_per_second=100.0),
+}
 
 Measured = tuple[Mapping[str, float], Mapping[str, float]]
 """Metrics, and backend requests per client request."""
@@ -34,10 +52,8 @@ class Row:
     title: str
     measure: Callable[[Ground, int], Measured]
     """Prepares what it needs on first use; the number is that of the round, from 0."""
-    setting: str = "near"
-    """How far the store is: `near`, or the name of a link."""
-    embedded: bool = True
-    """Whether it says something about the embedded store."""
+    setting: str = NEAR
+    """How far the store is: `NEAR`, or the name of a link; only stores that are servers can be far."""
 
 
 def _small(ground: Ground, number: int, *, method: str, size: int) -> Measured:
@@ -143,8 +159,70 @@ def _moved(ground: Ground, seconds: float, meter: Meter, size: int, *, stored: i
     return metrics, meter.per(1)
 
 
-def _near() -> dict[str, Row]:
-    return {
+def _cold_gets(ground: Ground, number: int) -> Measured:
+    """Each key for the first time: the target has no facts about it."""
+    keys = _elsewhere(ground, "get", REPEATED, SMALL)
+    return _in_turn(ground, [_get(ground, key) for key in keys[number]])
+
+
+def _warm_gets(ground: Ground, number: int) -> Measured:
+    keys = _elsewhere(ground, "get", REPEATED, SMALL)
+    requests = [_get(ground, key) for key in keys[number]]
+    ground.once(f"warm gets {number}", lambda: latency.measure(ground.target.endpoint, requests))
+    return _in_turn(ground, requests)
+
+
+def _cold_ranges(ground: Ground, number: int) -> Measured:
+    """64 KiB from the middle of each object, for the first time."""
+    keys = _elsewhere(ground, "range", SPREAD_OBJECTS, SPREAD)
+    return _in_turn(ground, [_get(ground, key, start=SPREAD // 2) for key in keys[number]])
+
+
+def _warm_ranges(ground: Ground, number: int) -> Measured:
+    """Ranges, none of them twice, of objects that were read before."""
+    keys = _elsewhere(ground, "range", SPREAD_OBJECTS, SPREAD)[number]
+    ground.once(f"warm ranges {number}", lambda: latency.measure(ground.target.endpoint, [_get(ground, key, start=0) for key in keys]))
+    return _in_turn(ground, [_get(ground, key, start=start) for start in range(MIB, SPREAD, 2 * MIB) for key in keys])
+
+
+def _puts_in_turn(ground: Ground, number: int) -> Measured:
+    body = workload("log", MIB).read_bytes()[:SMALL]
+    paths = [ground.target.presigned("PUT", ground.bucket, f"turn-{number}/{key:04d}") for key in range(REPEATED)]
+    return _in_turn(ground, [latency.request(ground.target.endpoint, "PUT", path, body=body) for path in paths])
+
+
+def _elsewhere(ground: Ground, kind: str, count: int, size: int) -> list[list[str]]:
+    """Keys for each round, of objects that the target was not told of."""
+    keys = [[f"{kind}-{number}/{key:04d}" for key in range(count)] for number in range(ground.rounds)]
+    text = workload("log", 2 * SPREAD).read_bytes()
+    bodies = [(key, text[i * 4099 : i * 4099 + size]) for i, key in enumerate(key for some in keys for key in some)]
+    ground.once(f"elsewhere {kind}", lambda: ground.write_elsewhere(bodies))
+    return keys
+
+
+def _get(ground: Ground, key: str, *, start: int | None = None) -> bytes:
+    path = ground.target.presigned("GET", ground.bucket, key)
+    return latency.request(ground.target.endpoint, "GET", path, byte_range=None if start is None else (start, start + RANGE - 1))
+
+
+def _in_turn(ground: Ground, requests: list[bytes]) -> Measured:
+    hello = latency.request(
+        ground.target.endpoint, "GET", ground.target.presigned("GET", ground.bucket, query={"list-type": "2", "max-keys": "1"})
+    )
+    # Connections to the store are open before the clock starts.
+    ground.once("hello", lambda: latency.measure(ground.target.endpoint, [hello]))
+    with ground.metered() as meter:
+        taken = sorted(latency.measure(ground.target.endpoint, requests))
+    metrics = {
+        "p50_ms": median(taken) * 1000,
+        "p99_ms": taken[min(len(taken) - 1, len(taken) * 99 // 100)] * 1000,
+        "peak_mib": meter.peak / MIB,
+    }
+    return metrics, meter.per(len(requests))
+
+
+ROWS: Mapping[str, Row] = MappingProxyType(
+    {
         "get4k": Row("GET 4 KiB", partial(_small, method="GET", size=4096)),
         "get64k": Row("GET 64 KiB", partial(_small, method="GET", size=65536)),
         "put4k": Row("PUT 4 KiB", partial(_small, method="PUT", size=4096)),
@@ -157,7 +235,12 @@ def _near() -> dict[str, Row]:
         "getnoise": Row("GET 256 MiB noise", partial(_large_get, name="noise")),
         "upload": Row("upload_file 64 MiB log", _upload_file),
         "awscli": Row("aws s3 cp 64 MiB log", _aws_cli),
+        "coldget": Row("first GET 4 KiB", _cold_gets, DELAYED),
+        "warmget": Row("GET 4 KiB", _warm_gets, DELAYED),
+        "coldrange": Row("first range 64 KiB of 8 MiB", _cold_ranges, DELAYED),
+        "warmrange": Row("range 64 KiB of 8 MiB", _warm_ranges, DELAYED),
+        "turnput": Row("PUT 4 KiB", _puts_in_turn, DELAYED),
+        "slowput": Row("PUT 256 MiB log", partial(_large_put, name="log"), SLOW),
+        "slowget": Row("GET 256 MiB log", partial(_large_get, name="log"), SLOW),
     }
-
-
-ROWS: Mapping[str, Row] = _near()
+)
