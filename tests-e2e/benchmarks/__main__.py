@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from servers.stores import EMBEDDED
 
-from benchmarks import load, screen
+from benchmarks import load, page, screen
 from benchmarks.aims import with_peaks
-from benchmarks.rounds import Clock, OutOfTimeError, Plan, facts, measure
+from benchmarks.rounds import Clock, OutOfTimeError, Plan, measure, note
 from benchmarks.rows import ROWS
 from benchmarks.samples import Run
-from benchmarks.targets import starters, version
+from benchmarks.targets import starters
 
 STORES = (EMBEDDED, "versitygw", "minio")
 UNFINISHED = 3
@@ -31,6 +31,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="length of each load; 5, or 2 with --quick")
     parser.add_argument("--quick", action="store_true", help="short, for tuning")
     parser.add_argument("--run", type=Path, help="file that keeps every sample; what it has is not measured again")
+    parser.add_argument("--publish", action="store_true", help="write the page of the documentation when all is measured")
+    parser.add_argument("--render", action="store_true", help="measure nothing: write the page again from the samples that were kept")
     parser.add_argument("--budget", type=float, help=f"end after so many seconds, with status {UNFINISHED} if work is left")
     return parser.parse_args()
 
@@ -45,6 +47,9 @@ def _chosen(given: str, known: tuple[str, ...], option: str) -> list[str]:
 def main() -> int:
     """Measure, print, keep."""
     options = _options()
+    if options.render:
+        page.publish(Run.load(page.KEPT))
+        return 0
     if not load.available():
         console.print(load.MISSING)
         return 2
@@ -61,7 +66,7 @@ def main() -> int:
         file,
     )
     run = Run.load(file)
-    run.facts.update(facts({"reference": version(options.reference)} if options.reference else {}))
+    note(run, plan, options.reference)
     done = True
     try:
         for sample in measure(plan, run, Clock(options.budget)):
@@ -70,6 +75,9 @@ def main() -> int:
         done = False
     screen.show(console, with_peaks(run.medians()))
     console.print(f"every sample is in {file}" + ("" if done else "; the time is used up and work is left: run the same command again"))
+    if done and options.publish:
+        page.publish(run)
+        console.print(f"the page is {page.PAGE}")
     return 0 if done else UNFINISHED
 
 

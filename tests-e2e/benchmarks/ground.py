@@ -1,6 +1,7 @@
 """Where rows are measured: a target, the objects that it needs, and a meter around the work."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from s4_codecs.testing import workloads
 from servers.gateways import running_gateway_over
 
 from benchmarks import processes
+from benchmarks.link import Far
 from benchmarks.targets import Target
 
 MIB = 2**20
@@ -59,6 +61,8 @@ class Ground:
     rounds: int
     folder: Path
     """For what lives as long as the target."""
+    far: Far | None = None
+    """The link to the store, where there is one."""
     _done: set[str] = field(default_factory=set)
 
     @property
@@ -98,10 +102,14 @@ class Ground:
         """Measure what the body of the with statement costs."""
         meter = Meter()
         processes.forget_peak(self.target.pid)
-        backend = self.target.backend_requests()
+        backend = self._backend_requests()
         cpu, all_cpu = self.target.cpu_seconds(), self.target.all_cpu_seconds()
         yield meter
         meter.cpu = self.target.cpu_seconds() - cpu
         meter.all_cpu = self.target.all_cpu_seconds() - all_cpu
         meter.peak = processes.peak_bytes(self.target.pid)
-        meter.backend = dict(self.target.backend_requests() - backend)
+        meter.backend = dict(self._backend_requests() - backend)
+
+    def _backend_requests(self) -> Counter[str]:
+        """As the link counts them, the same way for every target; where there is none, as the target does."""
+        return self.far.requests() if self.far else self.target.backend_requests()

@@ -2,26 +2,31 @@
 
 A delay holds every piece back for half the round trip in each direction, in order and without a bound on what is under way, as
 distance does. A pace lets each direction pass so many bytes a second, all connections together; the bytes are moved by the kernel
-(splice), so that the proxy takes next to nothing of the machine that it shares with what is measured.
+(splice), so that the proxy takes next to nothing of the machine that it shares with what is measured. A link without a pace sees what
+passes, and counts requests.
 """
 
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import queue
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from servers.process import HOST
 from servers.stores import Store
 
 PIECE = 256 * 1024
+_REQUEST_LINE = re.compile(rb"^(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
 _PIPE_BYTES = 1 << 20
 _QUEUE_SECONDS = 0.02
 """What a link carries at once after it stood still: without it, every moment in which the proxy does not run would be bandwidth lost."""
@@ -55,9 +60,23 @@ class Pace:
         time.sleep(max(0.0, until - time.monotonic()))
 
 
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A store at the far end of a link, for whoever uses it from now on; the way behind it stays short."""
+
+    store: Store
+    control: int
+    """Port that tells the counts."""
+
+    def requests(self) -> Counter[str]:
+        """Requests that passed so far: by HTTP method, those that name no key but read as LIST."""
+        with socket.create_connection((HOST, self.control), timeout=_STOP_SECONDS) as asking:
+            return Counter(json.loads(asking.makefile("rb").read()))
+
+
 @contextlib.contextmanager
-def linked(store: Store, link: Link) -> Iterator[Store]:
-    """The store at the far end of a link, for whoever uses it from now on; the way behind it stays short.
+def linked(store: Store, link: Link) -> Iterator[Far]:
+    """The store behind a link.
 
     Raises:
         RuntimeError: the proxy did not start.
@@ -72,37 +91,76 @@ def linked(store: Store, link: Link) -> Iterator[Store]:
             told = process.stdout.readline()
             if not told:
                 raise RuntimeError("the link did not start")
-            endpoint = f"http://{HOST}:{int(told)}"
-            yield replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint)
+            port, control = map(int, told.split())
+            endpoint = f"http://{HOST}:{port}"
+            yield Far(replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint), control)
         finally:
             process.terminate()
             process.wait(_STOP_SECONDS)
 
 
-def _serve(client: socket.socket, port: int, delay: float, paces: tuple[Pace, Pace] | None) -> None:
-    store = socket.create_connection((HOST, port))
-    for one in (client, store):
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for source, sink, direction in ((client, store, 0), (store, client, 1)):
-        if paces is None:
-            pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-            threading.Thread(target=_collect, args=(source, pieces, delay), daemon=True).start()
-            threading.Thread(target=_deliver, args=(pieces, sink), daemon=True).start()
-        else:
-            threading.Thread(target=_move, args=(source, sink, paces[direction]), daemon=True).start()
+def kind(piece: bytes) -> str | None:
+    """The kind of request that a piece begins, for a piece that begins one."""
+    found = _REQUEST_LINE.match(piece)
+    if found is None:
+        return None
+    method, path = found[1].decode(), found[2].partition(b"?")[0]
+    return "LIST" if method == "GET" and b"/" not in path.strip(b"/") else method
 
 
-def _collect(source: socket.socket, pieces: "queue.SimpleQueue[tuple[float, bytes]]", delay: float) -> None:
-    data = b"begin"
-    while data:
-        try:
-            data = source.recv(PIECE)
-        except OSError:
-            data = b""
-        pieces.put((time.monotonic() + delay, data))
+@dataclass(slots=True)
+class Proxy:
+    """All connections of a link."""
+
+    port: int
+    """Of the store."""
+    delay: float
+    """Seconds in each direction."""
+    paces: tuple[Pace, Pace] | None
+    """To the store and from it."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def serve(self, client: socket.socket) -> None:
+        """Carry one connection, in threads of its own."""
+        store = socket.create_connection((HOST, self.port))
+        for one in (client, store):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for source, sink, direction in ((client, store, 0), (store, client, 1)):
+            if self.paces is not None:
+                _begin(_move, source, sink, self.paces[direction])
+                continue
+            pieces: Pieces = queue.SimpleQueue()
+            _begin(self._collect, source, pieces, self.counts if source is client else Counter())
+            _begin(_deliver, pieces, sink)
+
+    def tell(self, control: socket.socket) -> None:
+        """Answer every connection with the counts."""
+        while True:
+            asking, _ = control.accept()
+            with asking:
+                asking.sendall(json.dumps(self.counts).encode())
+
+    def _collect(self, source: socket.socket, pieces: "Pieces", counts: Counter[str]) -> None:
+        data = b"begin"
+        while data:
+            try:
+                data = source.recv(PIECE)
+            except OSError:
+                data = b""
+            if found := kind(data):
+                counts[found] += 1
+            pieces.put((time.monotonic() + self.delay, data))
 
 
-def _deliver(pieces: "queue.SimpleQueue[tuple[float, bytes]]", sink: socket.socket) -> None:
+Pieces = queue.SimpleQueue[tuple[float, bytes]]
+"""When to deliver it, and what; empty at the end."""
+
+
+def _begin(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
+
+
+def _deliver(pieces: Pieces, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
             due, data = pieces.get()
@@ -132,12 +190,13 @@ def main() -> None:
     parser.add_argument("--mb-per-second", type=float, default=0.0)
     options = parser.parse_args()
     rate = options.mb_per_second * 1e6
-    paces = (Pace(rate), Pace(rate)) if rate else None
-    with socket.create_server((HOST, 0), backlog=256) as listening:
-        print(listening.getsockname()[1], flush=True)
+    proxy = Proxy(options.port, options.round_trip_ms / 2000, (Pace(rate), Pace(rate)) if rate else None)
+    with socket.create_server((HOST, 0), backlog=256) as listening, socket.create_server((HOST, 0)) as control:
+        _begin(proxy.tell, control)
+        print(listening.getsockname()[1], control.getsockname()[1], flush=True)
         while True:
             client, _ = listening.accept()
-            _serve(client, options.port, options.round_trip_ms / 2000, paces)
+            proxy.serve(client)
 
 
 if __name__ == "__main__":

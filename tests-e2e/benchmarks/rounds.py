@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from programs import program
 from servers.stores import EMBEDDED, Store, running_store
 
 from benchmarks.ground import Ground
-from benchmarks.link import linked
+from benchmarks.link import Far, linked
 from benchmarks.rows import LINKS, NEAR, ROWS
 from benchmarks.samples import Run, Sample
-from benchmarks.targets import NEEDS_SERVER, Starter
+from benchmarks.targets import NEEDS_SERVER, Starter, version
 
 STORE_OPTIONS: Mapping[str, tuple[str, ...]] = {"versitygw": ("--keep-alive",)}
 """Without it versitygw closes the connection behind each answer, and every target would be measured connecting."""
@@ -83,9 +84,8 @@ def _measure_rows(plan: Plan, run: Run, clock: Clock, store: str, rows: list[str
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s4-bench-")))
         running = stack.enter_context(running_store(store, folder, *STORE_OPTIONS.get(store, ())))
-        if setting != NEAR:
-            running = stack.enter_context(linked(running, LINKS[setting]))
-        grounds = Grounds(plan, running, folder, stack)
+        far = None if setting == NEAR else stack.enter_context(linked(running, LINKS[setting]))
+        grounds = Grounds(plan, far.store if far else running, far, folder, stack)
         for row in rows:
             for number, targets in plan.missing(run, store, row):
                 with clock.round():
@@ -102,6 +102,7 @@ class Grounds:
 
     plan: Plan
     store: Store
+    far: Far | None
     folder: Path
     stack: ExitStack
     _started: dict[str, Ground] = field(default_factory=dict)
@@ -109,21 +110,25 @@ class Grounds:
     def __getitem__(self, name: str) -> Ground:
         if name not in self._started:
             target = self.stack.enter_context(self.plan.targets[name](self.store, self.folder, name))
-            self._started[name] = Ground(target, self.plan.seconds, self.plan.rounds, self.folder)
+            self._started[name] = Ground(target, self.plan.seconds, self.plan.rounds, self.folder, self.far)
         return self._started[name]
 
 
-def facts(programs: Mapping[str, str]) -> dict[str, object]:
-    """What a run was taken with: machine, kernel, commit, and what the programs say of themselves."""
+def note(run: Run, plan: Plan, reference: Path | None) -> None:
+    """Write down what this part of the run is taken with: machine, kernel, commits, versions."""
     model = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "machine": f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB",
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "programs": dict(programs),
-    }
+    known = run.facts
+    known["machine"] = f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB"
+    known["kernel"] = platform.release()
+    known["python"] = platform.python_version()
+    known["seconds"] = plan.seconds
+    known["commits"] = list(dict.fromkeys([*known.get("commits", ()), _commit()]))
+    # The cache folder of a server is named after the module and version that it was built from.
+    servers = [program(store).parent.name for store in plan.stores if store != EMBEDDED]
+    known["stores"] = list(dict.fromkeys([*known.get("stores", ()), *servers]))
+    if reference is not None:
+        known["reference"] = version(reference)
 
 
 def _commit() -> str:

@@ -36,8 +36,10 @@ REPEATED = 50
 NEAR = "near"
 DELAYED = "delayed"
 SLOW = "slow"
+COUNTED = "counted"
 LINKS: Mapping[str, Link] = {
     DELAYED: Link("20 ms of round trip to the store", round_trip_ms=20.0),
+    COUNTED: Link("requests to the store are counted"),
     SLOW: Link("100 MB/s to the store", mb_per_second=100.0),
 }
 
@@ -68,12 +70,17 @@ def _small(ground: Ground, number: int, *, method: str, size: int) -> Measured:
 
 
 def _listing(ground: Ground, number: int) -> Measured:
+    paths = [ground.target.presigned("GET", _listed_bucket(ground), query={"list-type": "2"})]
+    return _loaded(ground, "GET", paths, warm="list", connections=FEW_CONNECTIONS)
+
+
+def _listed_bucket(ground: Ground) -> str:
+    """A bucket of 500 small objects, made on first use."""
     bucket = f"{ground.bucket}-listed"
     ground.once("listed bucket", lambda: ground.target.client().create_bucket(Bucket=bucket))
     objects = [(f"list/{key:04d}", b"x" * (key + 1)) for key in range(LISTED)]
     ground.once("listed", lambda: ground.write(objects, bucket=bucket))
-    paths = [ground.target.presigned("GET", bucket, query={"list-type": "2"})]
-    return _loaded(ground, "GET", paths, warm="list", connections=FEW_CONNECTIONS)
+    return bucket
 
 
 def _ranges(ground: Ground, number: int) -> Measured:
@@ -159,6 +166,46 @@ def _moved(ground: Ground, seconds: float, meter: Meter, size: int, *, stored: i
     return metrics, meter.per(1)
 
 
+def _counted(ground: Ground, number: int, *, work: Callable[[Ground], object]) -> Measured:
+    """Requests to the store that one operation takes when it is done again."""
+    ground.once(f"counted {id(work)}", lambda: work(ground))
+    with ground.metered() as meter:
+        work(ground)
+    return {}, meter.per(1)
+
+
+def _one_get(ground: Ground) -> None:
+    ground.once("one object", lambda: ground.write([("one", workload("log", MIB).read_bytes()[:SMALL])]))
+    latency.measure(ground.target.endpoint, [_get(ground, "one")])
+
+
+def _one_put(ground: Ground) -> None:
+    path = ground.target.presigned("PUT", ground.bucket, "one")
+    body = workload("log", MIB).read_bytes()[:SMALL]
+    latency.measure(ground.target.endpoint, [latency.request(ground.target.endpoint, "PUT", path, body=body)])
+
+
+def _one_list(ground: Ground) -> None:
+    bucket = _listed_bucket(ground)
+    ground.target.client().list_objects_v2(Bucket=bucket)
+
+
+def _one_range(ground: Ground) -> None:
+    latency.measure(ground.target.endpoint, [_get(ground, _large_object(ground, "log"), start=100 * MIB)])
+
+
+def _one_large_put(ground: Ground) -> None:
+    transfer.put(ground.target, ground.bucket, "large/put-log", workload("log", LARGE))
+
+
+def _one_large_get(ground: Ground) -> None:
+    transfer.get(ground.target, ground.bucket, _large_object(ground, "log"), LARGE)
+
+
+def _one_upload(ground: Ground) -> None:
+    ground.target.client().upload_file(str(workload("log", PARTED)), ground.bucket, "large/parts")
+
+
 def _cold_gets(ground: Ground, number: int) -> Measured:
     """Each key for the first time: the target has no facts about it."""
     keys = _elsewhere(ground, "get", REPEATED, SMALL)
@@ -235,6 +282,13 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "getnoise": Row("GET 256 MiB noise", partial(_large_get, name="noise")),
         "upload": Row("upload_file 64 MiB log", _upload_file),
         "awscli": Row("aws s3 cp 64 MiB log", _aws_cli),
+        "oneget": Row("GET 4 KiB", partial(_counted, work=_one_get), COUNTED),
+        "oneput": Row("PUT 4 KiB", partial(_counted, work=_one_put), COUNTED),
+        "onelist": Row(f"List {LISTED} keys", partial(_counted, work=_one_list), COUNTED),
+        "onerange": Row("Range 64 KiB of 256 MiB", partial(_counted, work=_one_range), COUNTED),
+        "oneputlog": Row("PUT 256 MiB log", partial(_counted, work=_one_large_put), COUNTED),
+        "onegetlog": Row("GET 256 MiB log", partial(_counted, work=_one_large_get), COUNTED),
+        "oneupload": Row("upload_file 64 MiB log", partial(_counted, work=_one_upload), COUNTED),
         "coldget": Row("first GET 4 KiB", _cold_gets, DELAYED),
         "warmget": Row("GET 4 KiB", _warm_gets, DELAYED),
         "coldrange": Row("first range 64 KiB of 8 MiB", _cold_ranges, DELAYED),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Sample:
 class Run:
     """All samples of one run, and what they were taken with."""
 
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     """Machine, versions and commits."""
     samples: list[Sample] = field(default_factory=list)
 
