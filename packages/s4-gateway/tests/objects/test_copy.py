@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 from s4_codecs import codec_for
-from s4_format import CodecId, Manifest
+from s4_format import CodecId, FrameHeader, FrameTable, Manifest, Sidecar, crc32c
 
 from s4_gateway.backend.abc import BackendError, Outcome, Pieces
 from s4_gateway.backend.memory import MemoryBackend
@@ -328,3 +328,39 @@ async def test_stray_dictionary_ids_mean_nothing() -> None:
 
         assert (await copy(gateway, "target", f"/{BUCKET}/source", bucket="elsewhere")).status == 200
         assert (await gateway.client.request("GET", "elsewhere", "target")).body == text(1000)
+
+
+async def test_copy_of_an_object_without_a_validator() -> None:
+    """An object of the reference that was never stamped has no ETag, and neither has its copy: an empty one would match nothing."""
+    async with rig() as gateway:
+        await gateway.put("donor", text(1000))
+        stored, raw = await gateway.stored("donor")
+        said = {name: value for name, value in stored.metadata.items() if name in ("s4-codec", "s4-framed", "s4-original-size")}
+        await gateway.backend.put_object(BUCKET, "source", Pieces.of(raw), headers={}, metadata=said)
+        answer = await copy(gateway, "copy", f"/{BUCKET}/source")
+
+        assert (answer.status, answer.text("ETag")) == (200, None)
+        head = await gateway.client.request("HEAD", BUCKET, "copy")
+        assert (head.status, head.etag) == (200, None)
+
+
+async def test_copy_of_an_upload_of_the_reference_keeps_its_parts() -> None:
+    """Only the sidecar of such an object knows its parts and where its frames lie: the copy has one of its own, for one request more."""
+    bodies = [noise(5 * MIB), noise(1000, 1)]
+    frames = [FrameHeader(CodecId.PASSTHROUGH, len(body), len(body), crc32c(body)).pack() + body for body in bodies]
+    said = Manifest(codec=CodecId.CPU_ZSTD, multipart=True, original_size=sum(map(len, bodies)), logical_etag=composite(bodies))
+    raw = b"".join(frames)
+    async with rig() as gateway:
+        put = gateway.backend.put_object
+        written = await put(BUCKET, "source", Pieces.of(raw), headers={}, metadata=said.to_metadata())
+        table = FrameTable.from_sizes([(len(body), len(frame)) for body, frame in zip(bodies, frames, strict=True)])
+        index = Sidecar(table, len(raw), len(raw), written.etag).encode()
+        await put(BUCKET, "source.s4index", Pieces.of(index), headers={}, metadata={})
+        async with gateway.counting() as spent:
+            answer = await copy(gateway, "copy", f"/{BUCKET}/source")
+        async with rig(gateway.backend) as other:
+            second = await other.client.request("GET", BUCKET, "copy", query={"partNumber": "2"})
+
+        assert (answer.text("ETag") or "").strip('"') == composite(bodies)
+        assert (second.status, second.body, second.headers["x-amz-mp-parts-count"]) == (206, bodies[1], "2")
+        assert spent == {"head_object": 1, "get_object": 1, "copy_object": 1, "put_object": 1}

@@ -209,6 +209,26 @@ async def test_head_that_fails_fails_the_listing() -> None:
         assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
+@pytest.mark.parametrize("lists_metadata", [False, True])
+@pytest.mark.parametrize("seen_before", [False, True])
+async def test_checksums_that_only_the_trailer_has(lists_metadata: bool, seen_before: bool) -> None:
+    """Every gateway lists the checksum algorithm, also one that has met the object before and did not need its checksums then."""
+    backend = MemoryBackend(capabilities=Capabilities(lists_metadata=lists_metadata))
+    async with rig(backend) as gateway:
+        upload = await gateway.create("key", x_amz_checksum_algorithm="CRC32C")
+        assert (await gateway.complete("key", upload, [(1, await gateway.part("key", upload, 1, text(1000)))])).code is None
+    async with rig(backend) as other:
+        if seen_before:
+            assert (await other.client.request("HEAD", BUCKET, "key")).status == 200
+            assert (await other.get("key")).body == text(1000)
+        for _ in range(2):
+            listed = await other.client.request("GET", BUCKET)
+            assert (listed.text("Contents/ChecksumAlgorithm"), listed.text("Contents/ChecksumType")) == ("CRC32C", "COMPOSITE")
+        async with other.counting() as spent:
+            await other.client.request("GET", BUCKET)
+        assert spent == {"list_objects": 1}
+
+
 async def test_page_of_nothing() -> None:
     """max-keys 0 asks nothing but whether the bucket is there."""
     async with rig() as gateway:

@@ -243,6 +243,19 @@ async def test_concurrent_completes_with_different_manifests() -> None:
         assert (await gateway.get("key")).body == SMALL + b"tail"
 
 
+async def test_repeated_complete_tells_the_same() -> None:
+    """Also the checksum, which only the trailer has, from a gateway that has never seen the object."""
+    async with rig() as gateway:
+        upload = await gateway.create("key", x_amz_checksum_algorithm="SHA256")
+        parts = [(1, await gateway.part("key", upload, 1, text(1000)))]
+        first = await gateway.complete("key", upload, parts)
+        async with rig(gateway.backend) as other:
+            again = await other.complete("key", upload, parts)
+
+        assert (first.text("ChecksumType"), (first.text("ChecksumSHA256") or "")[-2:]) == ("COMPOSITE", "-1")
+        assert again.body == first.body
+
+
 async def test_repeated_complete() -> None:
     """A Complete repeated after the records are gone succeeds only for the same manifest and the same object."""
     async with rig() as gateway:

@@ -1,6 +1,7 @@
 """CopyObject: the stored body is copied inside the backend, metadata always written anew (data-paths.md section 2)."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from s4_format import CodecId, Manifest, dictionary_key, select_reserved, strip_reserved
@@ -11,7 +12,7 @@ from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries
-from s4_gateway.objects.face import Face, Wanted
+from s4_gateway.objects.face import Face, Moved, Wanted
 from s4_gateway.objects.intake import Expected
 from s4_gateway.objects.logical_body import LogicalBody
 from s4_gateway.objects.options import MAX_PUT_BYTES
@@ -111,6 +112,11 @@ class Copier:
         request.check(face)
         if face.attributes.size > MAX_PUT_BYTES:
             raise S3Error("InvalidRequest", f"{TOO_LARGE_SOURCE}: {MAX_PUT_BYTES}")
+        indexed = face.attributes.layout is Layout.FRAMED and not face.manifest.trailer
+        if indexed and self._core.options.sidecars and face.attributes.size > self._core.options.sidecar_above:
+            # Only the sidecar beside it knows its frames, and its parts: the copy gets one too.
+            with suppress(Moved):
+                face = await self._reader.with_index(request.source_bucket, face, version=request.source_version)
         return face
 
     def _metadata(self, request: CopyRequest, face: Face, token: str) -> Mapping[str, str] | None:

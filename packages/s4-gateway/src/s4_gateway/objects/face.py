@@ -101,8 +101,9 @@ class FaceFinder:
         found = merged
         if found is None or not _enough(found, manifest, wanted):
             found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)
-        if version is None and (found is not merged or (cached is None and not listed)):
-            # Also what metadata told: most listings have no metadata.
+        told = cached is None and not listed and has_checksums(manifest, found)
+        if version is None and (found is not merged or told):
+            # Also what metadata told, if it was all that there is to tell: most listings have no metadata.
             self._core.cache.put_stored(bucket, stored, found)
         return Face(stored, manifest, found)
 

@@ -10,7 +10,7 @@ from s4_gateway.backend.abc import BackendError, ListEntry, ListPage, StoredObje
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.core import Core
-from s4_gateway.objects.face import FaceFinder, Moved
+from s4_gateway.objects.face import FaceFinder, Moved, Wanted
 from s4_gateway.objects.reader import MOVED, Reader
 from s4_gateway.objects.together import together
 
@@ -20,6 +20,9 @@ PAGE = 1000
 
 LAST = "\U0010ffff"
 """Sorts behind every character: `prefix + LAST` is behind all keys of a common prefix."""
+
+SHOWN = Wanted(checksums=True)
+"""Listings tell which checksums an object has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,12 @@ class Lister:
             if entry.metadata is not None:
                 listed = StoredObject(entry.key, entry.size, entry.etag, entry.modified, metadata=entry.metadata)
                 try:
-                    face = await self._faces.find(bucket, listed, listed=True)
+                    face = await self._faces.find(bucket, listed, wanted=SHOWN, listed=True)
                     return LogicalEntry(entry.key, entry.modified, face.attributes, entry.storage_class)
                 except (Moved, BackendError) as error:
                     if isinstance(error, BackendError) and error.status not in (404, *MOVED):
                         raise
-            face = await self._reader.head(bucket, entry.key)
+            face = await self._reader.head(bucket, entry.key, wanted=SHOWN)
             return LogicalEntry(entry.key, face.stored.modified, face.attributes, face.stored.storage_class)
         except BackendError as error:
             if error.code == "NoSuchKey":

@@ -77,6 +77,15 @@ class Reader:
                 self._again(error, bucket, key, attempt)
         raise AssertionError("unreachable")
 
+    async def with_index(self, bucket: str, face: Face, *, version: str | None = None) -> Face:
+        """The same face, with its frames as far as there is an index.
+
+        Raises:
+            Moved: the object was replaced since.
+            S3Error, BackendError: as `head`.
+        """
+        return await self._faces.find(bucket, face.stored, wanted=Wanted(checksums=True, frames=True), version=version)
+
     async def open(self, request: ReadRequest) -> Opened:
         """Open a read of one consistent body.
 

@@ -94,7 +94,8 @@ class ObjectList:
 class CopyDone:
     """CopyObject and UploadPartCopy (`part` True: root CopyPartResult)."""
 
-    etag: str
+    etag: str | None
+    """None = the object has no validator."""
     modified: int
     part: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)

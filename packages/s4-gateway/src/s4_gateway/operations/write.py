@@ -99,7 +99,7 @@ async def copy_object(store: ObjectStore, call: Call) -> CopyDone:
     if done.version_id is not None:
         answer["x-amz-version-id"] = done.version_id
     return CopyDone(
-        done.attributes.etag or "",
+        done.attributes.etag,
         done.modified,
         checksums=done.attributes.shown_checksums,
         checksum_type=done.attributes.checksum_type,

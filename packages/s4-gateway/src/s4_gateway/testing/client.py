@@ -194,9 +194,15 @@ class GatewayClient:
 
     def _sign(self, method: str, path: str, query: str, headers: Mapping[str, str], payload_hash: str) -> dict[str, str]:
         url = f"http://{headers['host']}{path}" + (f"?{query}" if query else "")
-        request = AWSRequest(method=method, url=url, headers=dict(headers))
+        request = AWSRequest(method=method, url=url, headers={name: _signed_text(value) for name, value in headers.items()})
         _Signer(self._credentials, self._region, payload_hash).add_auth(request)
-        return {name.lower(): value if isinstance(value, str) else value.decode("latin-1") for name, value in request.headers.items()}
+        signed = {name.lower(): value if isinstance(value, str) else value.decode("latin-1") for name, value in request.headers.items()}
+        return {**signed, **headers}
+
+
+def _signed_text(value: str) -> str:
+    """botocore signs the UTF-8 of a header's text: what it must be given so that it signs these bytes."""
+    return value if value.isascii() else value.encode("latin-1").decode()
 
 
 def _path(bucket: str, key: str) -> str:

@@ -47,9 +47,12 @@ class Quirks:
 class MiniS3:
     """Handler for `server.Server`."""
 
-    def __init__(self, capabilities: Capabilities | None = None, quirks: Quirks | None = None) -> None:
+    def __init__(
+        self, capabilities: Capabilities | None = None, quirks: Quirks | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.quirks = quirks or Quirks()
-        self.store = MemoryStore(capabilities or Capabilities(min_part_size=1000), clock=time.time, opaque_etags=False)
+        self.store = MemoryStore(capabilities or Capabilities(min_part_size=1000), clock=clock, opaque_etags=False)
+        self._clock = clock
 
     async def __call__(self, request: Received) -> Reply:
         try:
@@ -59,7 +62,8 @@ class MiniS3:
             reply = replace(error_reply(error.code, error.status, error.message), headers=headers)
         except ElementTree.ParseError:
             reply = error_reply("MalformedXML", 400)
-        return replace(reply, headers={"server": self.quirks.server, **reply.headers})
+        own = {"server": self.quirks.server, "date": formatdate(self._clock(), usegmt=True)}
+        return replace(reply, headers={**own, **reply.headers})
 
     def _route(self, request: Received) -> Callable[[Received], Reply]:
         bucket, key = request.address

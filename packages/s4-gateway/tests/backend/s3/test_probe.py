@@ -7,6 +7,7 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Capabilities, Condition, Pieces
 from s4_gateway.backend.memory_store import Versioning
+from s4_gateway.backend.s3 import client
 from s4_gateway.backend.s3 import Origin, S3Backend, StaticCredentials
 from s4_gateway.backend.s3.probe import known
 from s4_gateway.errors import SettingsError
@@ -152,6 +153,35 @@ async def test_no_bucket_at_all() -> None:
     """A fresh store is no error."""
     async with started(MiniS3()) as backend:
         assert backend.report.bucket is None
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+async def test_first_bucket_made_by_another_gateway(ignores: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that found no bucket at its start tries the store out later, before a conditional write."""
+    monkeypatch.setattr(client, "LEARN_AGAIN_SECONDS", 0.0)
+    mini = MiniS3(quirks=Quirks(ignores_put_conditions=ignores))
+    async with started(mini) as backend:
+        mini.store.create_bucket("bucket", None)
+        written = await backend.put_object("bucket", "source", Pieces.of(b"1"), headers={}, metadata={})
+        assert not backend.report.tried
+        if ignores:
+            with pytest.raises(BackendError) as refused:
+                await backend.put_object("bucket", "source", Pieces.of(b"2"), headers={}, metadata={}, condition=Condition(if_absent=True))
+            assert refused.value.code == "NotImplemented"
+        else:
+            await backend.copy_object(
+                "bucket",
+                "copy",
+                source_bucket="bucket",
+                source_key="source",
+                source_version_id=None,
+                source_etag=written.etag,
+                headers={},
+                metadata={},
+                condition=Condition(if_absent=True),
+            )
+        assert backend.report.tried
+        assert backend.capabilities.conditional_put is not ignores
 
 
 async def test_store_without_versions() -> None:

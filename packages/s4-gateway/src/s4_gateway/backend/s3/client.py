@@ -1,6 +1,8 @@
 """The S3 backend: any S3 endpoint behind `backend.abc.Backend`."""
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +44,9 @@ from s4_gateway.backend.s3.retries import Answer, Requester
 MAX_LIST_PAGES = 100_000
 """Pages of one listing of uploads or buckets, 1,000 entries each; a store that goes on for ever is an error."""
 
+LEARN_AGAIN_SECONDS = 60.0
+"""Between searches for a bucket to try out what the store can do."""
+
 _ABSENT_FEATURE = frozenset({"NotImplemented", "MethodNotAllowed"})
 
 
@@ -66,6 +71,7 @@ class S3Backend:
         self._report = known(options.endpoint_url, strict_parts=options.strict_parts)
         self._capabilities = self._report.capabilities()
         self._learning = asyncio.Lock()
+        self._learn_again = math.inf
 
     @property
     def requests(self) -> Counter[str]:
@@ -95,6 +101,7 @@ class S3Backend:
             bucket = self.options.probe_bucket or await find_bucket(self)
             if bucket is not None:
                 await self._learn(bucket)
+            self._learn_again = time.monotonic() + LEARN_AGAIN_SECONDS
         except BaseException:
             await self.close()
             raise
@@ -110,10 +117,21 @@ class S3Backend:
                 return
             granted = Fact(value=True, origin=Origin.ASSUMED)
             twin = copy(self)
+            twin._learn_again = math.inf  # noqa: SLF001 - of our own class; its own conditional writes are what is tried out
             twin._capabilities = replace(self._capabilities, conditional_put=True, conditional_complete=True)  # noqa: SLF001 - of our own class
             twin._report = replace(self._report, conditional_copy=granted)  # noqa: SLF001
             self._report = await try_out(twin, bucket, self._report)
             self._capabilities = self._report.capabilities()
+
+    async def _learn_late(self) -> None:
+        """Before a conditional write, where there was no bucket to try at the start: another gateway may have made one since."""
+        if self._report.tried or time.monotonic() < self._learn_again:
+            return
+        self._learn_again = time.monotonic() + LEARN_AGAIN_SECONDS
+        with suppress(BackendError):
+            bucket = await find_bucket(self)
+            if bucket is not None:
+                await self._learn(bucket)
 
     # Buckets
 
@@ -183,6 +201,8 @@ class S3Backend:
         metadata: Mapping[str, str],
         condition: Condition | None = None,
     ) -> Written:
+        if condition is not None:
+            await self._learn_late()
         wire = stored_headers(headers, metadata)
         _add_condition(wire, condition, granted=self._capabilities.conditional_put)
         answer = await self._http.call(Request("put_object", "PUT", object_path(bucket, key), headers=wire, payload=payload, has_key=True))
@@ -270,6 +290,8 @@ class S3Backend:
         metadata: Mapping[str, str],
         condition: Condition | None = None,
     ) -> Written:
+        if condition is not None:
+            await self._learn_late()
         wire = stored_headers(headers, metadata)
         wire["x-amz-copy-source"] = copy_source(source_bucket, source_key, source_version_id)
         wire["x-amz-copy-source-if-match"] = f'"{source_etag}"'
@@ -320,6 +342,8 @@ class S3Backend:
         self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, condition: Condition | None = None
     ) -> Written:
         check_manifest(parts)
+        if condition is not None:
+            await self._learn_late()
         wire: dict[str, str] = {"content-type": "application/xml"}
         _add_condition(wire, condition, granted=self._capabilities.conditional_complete)
         request = Request(

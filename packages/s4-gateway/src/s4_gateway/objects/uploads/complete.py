@@ -15,6 +15,7 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.commit import commit, find_own
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.face import Wanted
 from s4_gateway.objects.put import LogicalCondition, Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.sidecar import write_sidecar
@@ -156,7 +157,7 @@ class Completer:
         folder(request.upload_id)
         if await find_own(self.core.backend, request.bucket, request.key, upload_token(request.upload_id)) is None:
             return None
-        face = await self._reader.head(request.bucket, request.key)
+        face = await self._reader.head(request.bucket, request.key, wanted=Wanted(checksums=True))
         own = face.manifest.write_token == upload_token(request.upload_id)
         same = own and face.attributes.etag == manifest_etag(request.choices)
         if not same:
