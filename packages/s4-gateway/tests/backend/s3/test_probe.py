@@ -7,8 +7,7 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Capabilities, Condition, Pieces
 from s4_gateway.backend.memory_store import Versioning
-from s4_gateway.backend.s3 import client
-from s4_gateway.backend.s3 import Origin, S3Backend, StaticCredentials
+from s4_gateway.backend.s3 import Origin, S3Backend, StaticCredentials, client
 from s4_gateway.backend.s3.probe import known
 from s4_gateway.errors import SettingsError
 
