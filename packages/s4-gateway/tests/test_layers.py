@@ -10,7 +10,7 @@ import pytest
 
 # Outside package -> the modules (below s4_gateway) that may import it.
 ALLOWED_IMPORTERS = {
-    "aiohttp": ("backend.s3", "backend.s3.*"),
+    "httptools": ("backend.s3.http.*", "serve.*"),
     "duckdb": ("jobs.*",),
     "starlette": ("app", "serve", "serve.*", "wire", "wire.*"),
     "uvicorn": ("serve", "serve.*"),

@@ -121,7 +121,7 @@ def build_backend(settings: Settings, metrics: Metrics) -> "tuple[Backend, Crede
         from s4_gateway.backend.local import LocalBackend  # noqa: PLC0415 - each start needs one of the two
 
         return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called), None
-    # aiohttp and botocore take longer to load than an embedded store takes to start.
+    # botocore takes longer to load than an embedded store takes to start.
     from s4_gateway.backend.s3.client import S3Backend  # noqa: PLC0415
     from s4_gateway.backend.s3.credentials import find_credentials  # noqa: PLC0415
     from s4_gateway.backend.s3.options import S3Options  # noqa: PLC0415

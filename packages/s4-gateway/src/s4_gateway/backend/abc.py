@@ -212,9 +212,12 @@ class Download:
     """The stored bytes [start, stop) of `object` on their way; iterate once, then or earlier `aclose`.
 
     Iteration ends only when all bytes came; a body that ends early raises BackendError.
+
+    Attributes:
+        whole: all of the bytes, where they are there already: they may be taken instead of iterating.
     """
 
-    __slots__ = ("_chunks", "_release", "object", "start", "stop")
+    __slots__ = ("_chunks", "_release", "object", "start", "stop", "whole")
 
     def __init__(
         self,
@@ -222,28 +225,38 @@ class Download:
         *,
         start: int,
         stop: int,
-        chunks: AsyncGenerator[bytes, None],
+        chunks: AsyncGenerator[bytes, None] | None = None,
         release: Callable[[], Awaitable[None]] | None = None,
+        whole: bytes | None = None,
     ) -> None:
+        if (chunks is None) is (whole is None):
+            raise ValueError("a download has chunks or is whole")
         self.object = object
         self.start = start
         self.stop = stop
+        self.whole = whole
         self._chunks = chunks
         self._release = release
 
     def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        if self._chunks is None:
+            self._chunks = _once(self.whole or b"")
         return self._chunks
 
     async def read(self) -> bytes:
         """All of it; the caller knows from `start` and `stop` that it is small."""
+        if self.whole is not None:
+            await self.aclose()
+            return self.whole
         try:
-            return b"".join([chunk async for chunk in self._chunks])
+            return b"".join([chunk async for chunk in self])
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
         """Give the connection back, whatever was read; repeatable."""
-        await self._chunks.aclose()
+        if self._chunks is not None:
+            await self._chunks.aclose()
         if self._release is not None:
             await self._release()
 
@@ -252,6 +265,11 @@ class Download:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    if data:
+        yield data
 
 
 class Backend(Protocol):

@@ -1,6 +1,6 @@
 """HEAD and GET of logical objects: one backend request where attributes are known, two where not (data-paths.md sections 4 and 6)."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from s4_format import SUFFIX_BYTES, lookup_range
@@ -179,22 +179,17 @@ class Reader:
     def _held(stored: StoredObject, suffix: bytes, span: Span | None) -> Download | None:
         """The wanted stored bytes, where the suffix already has them (an empty part needs none)."""
         if span == EMPTY:
-            return Download(stored, start=0, stop=0, chunks=_once(b""))
+            return Download(stored, start=0, stop=0, whole=b"")
         held_from = stored.size - len(suffix)
         start = span.start if span else 0
         stop = min(span.stop, stored.size) if span and span.stop is not None else stored.size
         if start < held_from:
             return None
-        return Download(stored, start=start, stop=stop, chunks=_once(suffix[start - held_from : stop - held_from]))
+        return Download(stored, start=start, stop=stop, whole=suffix[start - held_from : stop - held_from])
 
 
 EMPTY = Span(0, 0)
 """No stored bytes: a part of a multipart object may be empty."""
-
-
-async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
-    if data:
-        yield data
 
 
 def _ranged_from_memory(entry: Entry, wanted: Wanted) -> bool:

@@ -100,6 +100,9 @@ class ObservedBackend:
         finally:
             if status not in (200, 206):
                 self._observer("get_object", status, 0, 0, time.perf_counter() - began)
+        if download.whole is not None:
+            self._observer("get_object", status, 0, len(download.whole), time.perf_counter() - began)
+            return download
         return _ObservedDownload(download, self._observer, status=status, began=began).opened()
 
     async def delete_object(self, bucket: str, key: str, *, version_id: str | None = None) -> Deleted:

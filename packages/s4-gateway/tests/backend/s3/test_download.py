@@ -1,6 +1,7 @@
 """GetObject: the bytes that were asked for, of the object that was meant, or an error."""
 
 import gzip
+from dataclasses import replace
 
 import pytest
 
@@ -194,12 +195,21 @@ async def test_chunked_body_is_counted(length: int) -> None:
 async def test_body_that_stalls_is_an_error() -> None:
     """Silence in mid-body ends after the time set."""
     async with serving() as server, connected(server, read_timeout=0.2) as backend:
-        server.script(Reply(200, b"12345", {**OBJECT_HEADERS, "content-length": "10"}))
+        server.script(Reply(200, b"12345", {**OBJECT_HEADERS, "content-length": "1000000"}))
         download = await backend.get_object("bucket", "key")
         with pytest.raises(BackendError) as caught:
             await download.read()
 
         assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("broken", [Reply(200, b"12345", {**OBJECT_HEADERS, "content-length": "10"}), replace(object_reply(BODY), cut=3)])
+async def test_small_body_that_does_not_come_whole_is_asked_for_again(broken: Reply) -> None:
+    """Nothing of it was handed on before all of it was there."""
+    async with serving() as server, connected(server, read_timeout=0.2) as backend:
+        server.script(broken, object_reply(BODY))
+
+        assert await (await backend.get_object("bucket", "key")).read() == BODY
 
 
 async def test_lost_answers_are_asked_for_again() -> None:

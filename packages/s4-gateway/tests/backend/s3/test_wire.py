@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from s4_gateway.backend.abc import BackendError, Buffer, Condition, Outcome, Pieces
 from s4_gateway.backend.s3 import Observer, S3Backend, StaticCredentials
-from s4_gateway.backend.s3.headers import for_aiohttp, wire_headers
+from s4_gateway.backend.s3.http import parse_answer_head, render_request_head
 
 from .server import ETAG, KEYS, Reply, connected, error_reply, object_reply, options, serving
 
@@ -98,12 +98,19 @@ LATIN = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_ch
 
 @given(headers=st.dictionaries(st.sampled_from(["a", "b", "c"]), LATIN))
 def test_header_bytes_survive_the_way_out(headers: dict[str, str]) -> None:
-    """UTF-8 of the text that aiohttp gets, narrowed where that is said, is the wire bytes of the value."""
-    wire, narrow = for_aiohttp(headers)
+    """The bytes on the wire are those that the text stands for, in the order given, and nothing else."""
+    head = render_request_head("PUT", "/a?b=", headers)
 
-    for name, value in headers.items():
-        written = wire[name].encode("utf-8")
-        assert (written.decode("utf-8").encode("latin-1") if narrow else written) == value.encode("latin-1")
+    lines = [name.encode() + b": " + value.encode("latin-1") for name, value in headers.items()]
+    assert head == b"\r\n".join([b"PUT /a?b= HTTP/1.1", *lines, b"", b""])
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "a\r\nb: c", "\r"], ids=ascii)
+def test_line_end_in_a_request_head_is_an_error(bad: str) -> None:
+    """Whatever went wrong before, no value can start another header."""
+    for method, target, headers in (("GET", "/", {"a": bad}), ("GET", "/", {bad: "a"}), ("GET", bad, {}), (bad, "/", {})):
+        with pytest.raises(ValueError, match="line end"):
+            render_request_head(method, target, headers)
 
 
 @pytest.mark.parametrize("value", ["plain", "\xc3\xa9\xe2\x82\xac", "\xe9\xff\x80", "=?utf-8?q?x?="], ids=ascii)
@@ -318,15 +325,20 @@ async def test_every_attempt_is_counted_and_observed() -> None:
         assert backend.requests == {"put_object": 2, "get_object": 1}
 
 
+VALUES = st.binary(max_size=8).map(lambda value: value.translate(None, b"\0\r\n").strip(b" \t"))
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from([b"A", b"a", b"B-c"]), st.binary(max_size=8))))
+@given(st.lists(st.tuples(st.sampled_from([b"A", b"a", b"B-c"]), VALUES)))
 def test_repeated_headers_of_an_answer_are_joined(raw: list[tuple[bytes, bytes]]) -> None:
     """Names lose their case, values keep every byte, and repeated ones are one list (RFC 9110 5.3)."""
-    headers = wire_headers(raw)
+    lines = [name + b": " + value + b"\t " for name, value in raw]
+    headers = parse_answer_head(b"\r\n".join([b"HTTP/1.1 200 OK", *lines]), bodiless=False).headers
 
-    for name in {name.lower() for name, _ in raw}:
-        expected = b",".join(value for other, value in raw if other.lower() == name)
-        assert headers[name.decode()].encode("latin-1") == expected
+    assert headers.keys() == {name.decode().lower() for name, _ in raw}
+    for name in headers:
+        expected = b",".join(value for other, value in raw if other.decode().lower() == name)
+        assert headers[name].encode("latin-1") == expected
 
 
 async def test_not_started() -> None:

@@ -3,12 +3,10 @@
 import re
 from collections.abc import AsyncGenerator
 
-import aiohttp
-
 from s4_gateway.backend.abc import BackendError, Download, Outcome, Span, StoredObject, Suffix
+from s4_gateway.backend.s3.errors import AttemptError
 from s4_gateway.backend.s3.headers import number, stored_object, unusable
 from s4_gateway.backend.s3.retries import Opened
-from s4_gateway.backend.s3.transport import unanswered_by
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
@@ -55,6 +53,10 @@ def open_download(opened: Opened, key: str, *, span: Span | Suffix | None, if_ma
     except BackendError:
         body.drop()
         raise
+    whole = opened.response.whole()
+    if whole is not None and len(whole) == stop - start:
+        body.taken(len(whole))
+        return Download(stored, start=start, stop=stop, whole=whole)
     return Download(stored, start=start, stop=stop, chunks=body.chunks(stop - start), release=body.release)
 
 
@@ -90,18 +92,23 @@ class _Body:
     async def chunks(self, expected: int) -> AsyncGenerator[bytes, None]:
         """Pieces as they arrive; raises BackendError unless exactly `expected` bytes come."""
         try:
-            content = self._opened.response.content
-            while chunk := await content.readany():
+            while chunk := await self._opened.response.piece():
                 self._received += len(chunk)
                 yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise unanswered_by(error).final(lost=False, reads=True) from error
+        except AttemptError as error:
+            raise error.final(lost=False, reads=True) from error
         finally:
             self.drop()
-        # aiohttp raises where a body is shorter than its Content-Length; that nothing short ever looks whole must not hang on that alone.
+        # The connection raises where a body is shorter than its Content-Length; that nothing short ever looks whole must not hang on that
+        # alone.
         if self._received != expected:
             message = f"the storage backend sent {self._received} of {expected} bytes"
             raise BackendError("ServiceUnavailable", 503, message, outcome=Outcome.UNKNOWN)
+
+    def taken(self, size: int) -> None:
+        """All came at once."""
+        self._received = size
+        self.drop()
 
     async def release(self) -> None:
         """As `drop`."""
@@ -112,16 +119,10 @@ class _Body:
         if self._released:
             return
         self._released = True
-        self._opened.response.release()
+        self._opened.response.close()
         self._opened.done(self._received)
 
 
 def empty_download(stored: StoredObject) -> Download:
     """No bytes, from the end of the object."""
-    return Download(stored, start=stored.size, stop=stored.size, chunks=_no_chunks())
-
-
-async def _no_chunks() -> AsyncGenerator[bytes, None]:
-    nothing: tuple[bytes, ...] = ()
-    for piece in nothing:
-        yield piece
+    return Download(stored, start=stored.size, stop=stored.size, whole=b"")

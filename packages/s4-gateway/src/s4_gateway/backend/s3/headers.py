@@ -1,7 +1,7 @@
-"""HTTP headers of S3 both ways. Here every value is `str` holding wire bytes as latin-1; aiohttp writes UTF-8."""
+"""HTTP headers of S3 both ways. Every value is `str` holding wire bytes as latin-1."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from functools import lru_cache
@@ -18,21 +18,6 @@ _NOT_EXTRA = frozenset(
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
-@lru_cache(maxsize=4096)
-def _name(raw: bytes) -> str:
-    return raw.decode("latin-1").lower()
-
-
-def wire_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers of an answer: lower-case names, latin-1 values, repeated ones joined by a comma (RFC 9110 5.3)."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name = _name(raw_name)
-        value = str(raw_value, "latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
-
-
 def stored_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, str]:
     """The request headers that store `headers` and `metadata` with an object.
 
@@ -46,20 +31,6 @@ def stored_headers(headers: Mapping[str, str], metadata: Mapping[str, str]) -> d
         if _FORBIDDEN.search(value) or _FORBIDDEN.search(name):
             raise BackendError("InvalidArgument", 400, f"header {name!r} holds a control character")
     return wire
-
-
-def for_aiohttp(headers: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
-    """(headers for aiohttp, whether their bytes must be narrowed on the way out).
-
-    aiohttp encodes header text as UTF-8. Wire bytes that are UTF-8 are decoded so that it writes the same bytes. Where one value is not,
-    all stay latin-1 text and `payload.BodyPayload` turns the encoded head back into single bytes.
-    """
-    if all(map(str.isascii, headers.values())):
-        return headers, False
-    try:
-        return {name: value.encode("latin-1").decode("utf-8") for name, value in headers.items()}, False
-    except UnicodeDecodeError:
-        return headers, True
 
 
 @lru_cache(maxsize=1024)

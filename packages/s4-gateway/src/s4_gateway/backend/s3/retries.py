@@ -10,17 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import aiohttp
-
 from s4_gateway.backend._rules import exact_pieces
 from s4_gateway.backend.abc import BackendError, Outcome, Payload
 from s4_gateway.backend.s3.credentials import Credentials, KeyPair
 from s4_gateway.backend.s3.errors import AttemptError, answered, inside_success, unanswered
-from s4_gateway.backend.s3.headers import http_date, wire_headers
+from s4_gateway.backend.s3.headers import http_date
+from s4_gateway.backend.s3.http import Answer as HttpAnswer
 from s4_gateway.backend.s3.options import Observer, S3Options, split_endpoint
 from s4_gateway.backend.s3.request import Guard, Request
-from s4_gateway.backend.s3.transport import Transport, read_document
-from s4_gateway.backend.s3.xml import Node, error_fields, parse
+from s4_gateway.backend.s3.transport import Transport
+from s4_gateway.backend.s3.xml import MAX_DOCUMENT_BYTES, Node, error_fields, parse
 from s4_gateway.errors import SettingsError
 from s4_gateway.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer
 
@@ -63,7 +62,7 @@ class Opened:
 
     status: int
     headers: Mapping[str, str]
-    response: aiohttp.ClientResponse
+    response: HttpAnswer
     done: Callable[[int], None]
 
 
@@ -207,7 +206,7 @@ class Requester:
             done(0)
             raise
         status = response.status
-        return Opened(status, wire_headers(response.raw_headers), response, done)
+        return Opened(status, response.headers, response, done)
 
     async def _prepared(self, request: Request) -> tuple[dict[str, str], str]:
         """(headers to sign, payload hash): what stays the same over all attempts."""
@@ -238,9 +237,9 @@ async def _read(request: Request, opened: Opened) -> bytes:
     body = b""
     try:
         if request.method != "HEAD":
-            body = await read_document(opened.response)
+            body = await opened.response.read(MAX_DOCUMENT_BYTES)
     finally:
-        opened.response.release()
+        opened.response.close()
         opened.done(len(body))
     return body
 
