@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from programs import program
 from s4_gateway import settings
-from s4_gateway.observe import metrics
+from s4_gateway.observe import families
 from s4_gateway.operations.table import TABLE
 
 pytestmark = pytest.mark.servers("embedded")
@@ -133,7 +133,7 @@ def test_options_in_commands_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "table"), [("command-line", settings.reference()), ("metrics", metrics.reference())], ids=["settings", "metrics"]
+    ("page", "table"), [("command-line", settings.reference()), ("metrics", families.reference())], ids=["settings", "metrics"]
 )
 def test_reference_table_is_the_programs(page: str, table: str) -> None:
     """The reference pages hold the tables that the program makes of its own declarations: reference() in the module."""

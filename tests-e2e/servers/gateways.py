@@ -45,13 +45,20 @@ class Gateway:
 
     def backend_requests(self) -> Counter[str]:
         """Requests to the store so far, by operation, as /metrics tells them."""
-        with urlopen(f"{self.endpoint}/metrics", timeout=30) as answer:
-            text = answer.read().decode()
-        found = re.findall(r'^s4_gateway_backend_requests_total\{operation="(\w+)",status="\d+"\} (\S+)$', text, re.MULTILINE)
+        found = re.findall(r'^s4_gateway_backend_requests_total\{operation="(\w+)",status="\d+"\} (\S+)$', self._metrics(), re.MULTILINE)
         counts: Counter[str] = Counter()
         for operation, count in found:
             counts[operation] += int(float(count))
         return counts
+
+    def metric(self, name: str) -> float:
+        """The sum of all samples of a metric."""
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self._metrics(), re.MULTILINE))
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers that run; empty where one process is all."""
+        supervisor = self.process.process.pid
+        return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
 
     def peak_memory(self) -> int:
         """The most resident bytes it ever had."""
@@ -59,6 +66,10 @@ class Gateway:
         found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
         assert found, "the kernel does not tell VmHWM"
         return int(found[1]) * 1024
+
+    def _metrics(self) -> str:
+        with urlopen(f"{self.endpoint}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
 
 
 @contextmanager

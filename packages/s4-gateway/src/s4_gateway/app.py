@@ -253,7 +253,7 @@ def service_host(services: Services) -> ASGIApp:
         return PlainTextResponse("ready\n", headers=SERVER)
 
     async def metrics(_request: Request) -> Response:
-        return Response(services.metrics.render(), headers={"content-type": services.metrics.content_type, **SERVER})
+        return Response(await services.metrics_text(), headers={"content-type": services.metrics.content_type, **SERVER})
 
     routes = [Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -1,9 +1,10 @@
 """The command `s4-gateway`: serve, or examine a backend."""
 
+import logging
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -14,6 +15,9 @@ from s4_gateway.settings import Settings, options
 
 if TYPE_CHECKING:
     from s4_gateway.client_keys import ClientKeys
+    from s4_gateway.services import Plan
+
+logger = logging.getLogger(__name__)
 
 Given = dict[str, str | None]
 
@@ -53,12 +57,12 @@ def examine(context: click.Context, /, **given: str | None) -> None:
 
     from s4_gateway import doctor
     from s4_gateway.observe import Metrics
-    from s4_gateway.services import build_backend
+    from s4_gateway.services import build_backend, find_backend_credentials
 
     outer: Given = context.obj
     settings = _settings({name: value if given[name] is None else given[name] for name, value in outer.items()})
     try:
-        backend, _ = build_backend(settings, Metrics())
+        backend = build_backend(settings, Metrics(), find_backend_credentials(settings))
         report = asyncio.run(doctor.run(backend))
     except Exception as error:  # noqa: BLE001 - the end of the program: whatever it is, it is told in one line
         _end(error)
@@ -81,23 +85,47 @@ def _settings(given: Mapping[str, str | None]) -> Settings:
 def _serve(settings: Settings) -> None:
     from s4_gateway.observe import logs
     from s4_gateway.serve import bind, serve
-    from s4_gateway.services import build_services
+    from s4_gateway.services import plan_services
 
     logs.configure(settings.log.log_format)
     try:
         listening = bind(settings.listen.host, settings.listen.port)
-        services = build_services(settings)
-        serve(services, listening, ready=lambda: _announce(settings, listening, services.keys))
+        address = listening.getsockname()[:2]
+        plan = plan_services(settings)
+
+        def announce() -> None:
+            _announce(settings, address, plan.keys)
+
+        if settings.resources.workers == 1:
+            serve(plan.services(), listening, ready=announce)
+        else:
+            _serve_by_workers(plan, listening, ready=announce)
+        logger.info("stopped")
     except Exception as error:  # noqa: BLE001 - the end of the program: whatever it is, it is told in one line
         _end(error)
 
 
-def _announce(settings: Settings, listening: socket.socket, keys: "ClientKeys") -> None:
+def _serve_by_workers(plan: "Plan", listening: socket.socket, *, ready: Callable[[], None]) -> None:
+    from s4_gateway.observe import logs
+    from s4_gateway.observe.shared_stream import SharedStream, SharedText
+    from s4_gateway.serve import Station, Supervisor, serve
+
+    settings = plan.settings
+    stream = SharedStream(sys.stderr.fileno())  # for as long as this process lives
+    logs.configure(settings.log.log_format, SharedText(stream))
+
+    def job(station: Station) -> None:
+        serve(plan.services(station.place, log_stream=stream), listening, ready=station.ready, station=station)
+
+    Supervisor(job, (listening,), count=settings.resources.workers, drain_seconds=settings.listen.drain_seconds, ready=ready).run()
+
+
+def _announce(settings: Settings, address: tuple[str, int], keys: "ClientKeys") -> None:
     """Where to connect and with what, on standard output; secrets once only, when they were made.
 
     In one piece: whoever reads it while it is written sees all of it or nothing.
     """
-    host, port = listening.getsockname()[:2]
+    host, port = address
     shown = f"[{host}]" if ":" in host else host
     lines = [
         f"s4-gateway {__version__}",

@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from s4_codecs import EncodeOptions
 
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
 from s4_gateway.client_keys import ClientKeys, client_keys
+from s4_gateway.errors import SettingsError
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.observe import AccessLog, Metrics
 from s4_gateway.observe.backend import ObservedBackend
+from s4_gateway.observe.board import Place
+from s4_gateway.observe.census import Census
+from s4_gateway.observe.lines import ByteSink
 from s4_gateway.settings import Settings
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
@@ -44,6 +48,8 @@ class Services:
     authenticator: Authenticator
     metrics: Metrics
     access_log: AccessLog
+    census: Census | None = None
+    """Sums the metrics of several workers; None = this process is alone."""
     failure: BaseException | None = None
     """Why `start` failed; web servers only tell that it did."""
     _requests: int = 0
@@ -59,6 +65,8 @@ class Services:
             await self.backend.start()
             try:
                 await self.store.start()
+                if self.census is not None:
+                    await self.census.start()
             except BaseException:
                 await self.backend.close()
                 raise
@@ -80,6 +88,12 @@ class Services:
                 await closing()
             except Exception:
                 logger.exception("closing failed")
+        if self.census is not None:
+            await self.census.close()
+
+    async def metrics_text(self) -> bytes:
+        """What /metrics answers: the figures of all workers."""
+        return self.metrics.render() if self.census is None else await self.census.render()
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -95,46 +109,78 @@ class Services:
                 self._idle.set()
 
 
-def build_services(settings: Settings, *, log_stream: BinaryIO | None = None) -> Services:
-    """The parts of a gateway with these settings. Nothing is opened yet, but credentials are looked up, which may ask the network.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is found out once, before any worker is forked: who may sign, and with what the backend is asked."""
 
-    Args:
-        settings: checked.
-        log_stream: takes the access log; None = standard error.
+    settings: Settings
+    keys: ClientKeys
+    credentials: "Credentials | None"
+
+    def services(self, place: Place | None = None, *, log_stream: ByteSink | None = None) -> Services:
+        """The parts of one process. Nothing is opened yet.
+
+        Args:
+            place: of this worker; None = it is alone.
+            log_stream: takes the access log; None = standard error.
+
+        Raises:
+            OSError: the state directory cannot be made.
+        """
+        settings = self.settings.of_one_worker()
+        metrics = Metrics()
+        backend = build_backend(settings, metrics, self.credentials)
+        return assemble(settings, backend, self.keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream, place=place)
+
+
+def plan_services(settings: Settings) -> Plan:
+    """Look up credentials, which may ask the network, and client keys; load the code of the backend.
 
     Raises:
         SettingsError: a setting cannot be used; the message names it.
     """
-    metrics = Metrics()
-    backend, credentials = build_backend(settings, metrics)
-    keys = client_keys(settings, credentials)
-    return assemble(settings, backend, keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream)
+    if settings.backend.data_dir is not None and settings.resources.workers > 1:
+        raise SettingsError("--workers: an embedded store is served by one worker")
+    credentials = find_backend_credentials(settings)
+    # Loaded before workers are forked, the code is in memory once.
+    if settings.backend.data_dir is not None:
+        import s4_gateway.backend.local  # noqa: PLC0415
+    else:
+        import s4_gateway.backend.s3.client  # noqa: F401, PLC0415
+    return Plan(settings, client_keys(settings, credentials), credentials)
 
 
-def build_backend(settings: Settings, metrics: Metrics) -> "tuple[Backend, Credentials | None]":
-    """The store that the settings name, and the keys that it is asked with; None for the embedded one.
+def find_backend_credentials(settings: Settings) -> "Credentials | None":
+    """The keys that the backend is asked with; None for the embedded one.
 
     Raises:
         SettingsError: no keys are found.
     """
     if settings.backend.data_dir is not None:
+        return None
+    from s4_gateway.backend.s3.credentials import find_credentials  # noqa: PLC0415 - botocore takes long to load
+
+    return find_credentials()
+
+
+def build_backend(settings: Settings, metrics: Metrics, credentials: "Credentials | None") -> Backend:
+    """The store that the settings name."""
+    if settings.backend.data_dir is not None:
         from s4_gateway.backend.local import LocalBackend  # noqa: PLC0415 - each start needs one of the two
 
-        return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called), None
-    # botocore takes longer to load than an embedded store takes to start.
+        return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called)
     from s4_gateway.backend.s3.client import S3Backend  # noqa: PLC0415
-    from s4_gateway.backend.s3.credentials import find_credentials  # noqa: PLC0415
     from s4_gateway.backend.s3.options import S3Options  # noqa: PLC0415
 
     assert settings.backend.endpoint_url is not None
-    credentials = find_credentials()
+    assert credentials is not None
     options = S3Options(
         endpoint_url=settings.backend.endpoint_url,
         region=settings.backend.region,
         # Each client may wait for one download, and a write needs one beside it.
         connections=settings.listen.max_concurrent_connections + SPARE_CONNECTIONS,
     )
-    return S3Backend(options, credentials, observe=metrics.backend_called), credentials
+    return S3Backend(options, credentials, observe=metrics.backend_called)
 
 
 def assemble(
@@ -144,8 +190,9 @@ def assemble(
     *,
     metrics: Metrics,
     state_dir: Path | None,
-    log_stream: BinaryIO | None = None,
+    log_stream: ByteSink | None = None,
     options: StoreOptions | None = None,
+    place: Place | None = None,
 ) -> Services:
     """Services over a backend that is there already.
 
@@ -157,6 +204,7 @@ def assemble(
         state_dir: made if it is missing; None = all state in memory.
         log_stream: takes the access log; None = standard error.
         options: of the object layer; None = as the settings say.
+        place: of this worker; None = it is alone.
     """
     if state_dir is not None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -169,11 +217,13 @@ def assemble(
             options=options or store_options(settings),
             cache=AttributeCache(state_dir and state_dir / "attributes.sqlite"),
             journal=Journal(state_dir and state_dir / "journal.sqlite"),
+            place=place,
         ),
         keys=keys,
         authenticator=Authenticator(keys.keys),
         metrics=metrics,
         access_log=AccessLog(log_stream or sys.stderr.buffer, settings.log.log_format, dropped=metrics.lines_dropped),
+        census=Census(metrics, place) if place is not None else None,
     )
 
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ Parser = Callable[[str], object]
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 SMALLEST_HEADER_LIMIT = 8 * KIB
 """A signed request with 2 KB of user metadata has to fit."""
+SMALLEST_MEMORY = 32 * MIB
+"""A process that holds less at a time cannot stream one large body at full speed."""
+MAX_WORKERS = 256
 
 UNITS = {"": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 2**40}
 
@@ -210,8 +213,13 @@ class ResourceSettings:
     spool_dir: Path | None = setting(None, folder, "Temporary files of multipart parts.", shown="`<state-dir>/spool`", metavar="DIR")
     spool_bytes: int = setting(20 * GIB, size(0), "Most bytes in spool files; beyond, parts get SlowDown.", shown="20 GiB", metavar="BYTES")
     memory_bytes: int = setting(
-        128 * MIB, size(32 * MIB), "Most bytes of objects in memory at a time, all requests together.", shown="128 MiB", metavar="BYTES"
+        128 * MIB,
+        size(SMALLEST_MEMORY),
+        "Most bytes of objects in memory at a time, all requests together.",
+        shown="128 MiB, at least 32 MiB a worker",
+        metavar="BYTES",
     )
+    workers: int = setting(1, integer(1, MAX_WORKERS), "Processes that serve together on the one port.", metavar="NUMBER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +260,20 @@ class Settings:
         chosen = {name: source for name, source in texts.items() if source is not None}
         groups = {name: _group(kind, chosen) for name, kind in GROUPS.items()}
         _refuse_contradictions(chosen, groups["backend"], groups["keys"], groups["compression"])
+        _refuse_too_many_workers(chosen, groups["listen"], groups["resources"])
         state_dir = groups["resources"].state_dir or _default_state_dir(groups["backend"], environ)
         return cls(**groups, state_dir=state_dir, spool_dir=groups["resources"].spool_dir or state_dir / "spool")
+
+    def of_one_worker(self) -> "Settings":
+        """What each of the workers may take, so that all of them together take what the settings say. The spool's quota is not divided:
+        one part may need most of it, so the workers share it.
+        """
+        listen, resources = self.listen, self.resources
+        return replace(
+            self,
+            listen=replace(listen, max_concurrent_connections=listen.max_concurrent_connections // resources.workers),
+            resources=replace(resources, memory_bytes=max(SMALLEST_MEMORY, resources.memory_bytes // resources.workers)),
+        )
 
 
 GROUPS: Mapping[str, type[Any]] = {
@@ -353,6 +373,20 @@ def _refuse_contradictions(
         raise SettingsError(f"{named('credentials')} and S4_ACCESS_KEY_ID: client keys come from one of them, give only one")
     if "zstd_level" in chosen and compression.codec != "cpu-zstd":
         raise SettingsError(f"{named('zstd_level')}: only codec cpu-zstd has a level, the codec is {compression.codec}")
+
+
+def _refuse_too_many_workers(chosen: Mapping[str, _Source], listen: ListenSettings, resources: ResourceSettings) -> None:
+    workers = resources.workers
+    if listen.max_concurrent_connections < workers:
+        raise SettingsError(
+            f"{chosen['max_concurrent_connections'].name}: {listen.max_concurrent_connections} are too few for {workers} workers, "
+            "each needs one at least"
+        )
+    if "memory_bytes" in chosen and resources.memory_bytes < SMALLEST_MEMORY * workers:
+        raise SettingsError(
+            f"{chosen['memory_bytes'].name}: {resources.memory_bytes} bytes are too few for {workers} workers, "
+            f"each needs {SMALLEST_MEMORY} at least"
+        )
 
 
 def _default_state_dir(backend: BackendSettings, environ: Mapping[str, str]) -> Path:

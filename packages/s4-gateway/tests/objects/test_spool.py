@@ -21,7 +21,7 @@ def spool(gateway: Rig, quota: SpoolQuota) -> Spool:
 
 def quota_left(gateway: Rig) -> int:
     """Bytes that spool files may still take."""
-    return gateway.client.services.store.uploads.parts._quota._left
+    return gateway.client.services.store.uploads.parts._quota.left
 
 
 async def test_payload_can_be_read_again_and_at_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from s4_gateway.observe import Metrics, Record
-from s4_gateway.observe.metrics import BUCKETS, FAMILIES, reference
+from s4_gateway.observe.families import BUCKETS, FAMILIES, reference
 
 RECORD = Record(
     request_id="0" * 16,

@@ -21,6 +21,18 @@ def refusal(given: dict[str, str | None], environ: dict[str, str] | None = None)
     return str(caught.value)
 
 
+def test_workers_share_what_a_gateway_may_take() -> None:
+    """Connections and memory are divided among the workers, each of which keeps what it cannot do without; the spool's quota is one."""
+    alone = Settings.load({**STORE, "max_concurrent_connections": "1000", "memory_bytes": "1GiB"}, {})
+    four = Settings.load({**STORE, "max_concurrent_connections": "1000", "memory_bytes": "1GiB", "workers": "4"}, {}).of_one_worker()
+    eight = Settings.load({**STORE, "workers": "8"}, {}).of_one_worker()
+
+    assert alone.of_one_worker() == alone
+    assert (four.listen.max_concurrent_connections, four.resources.memory_bytes) == (250, 256 * MIB)
+    assert (eight.listen.max_concurrent_connections, eight.resources.memory_bytes) == (128, 32 * MIB)
+    assert four.resources.spool_bytes == eight.resources.spool_bytes == alone.resources.spool_bytes
+
+
 def test_defaults() -> None:
     """One setting is enough; the others are as documented."""
     settings = Settings.load(STORE, {})
@@ -56,6 +68,7 @@ def test_each_setting_has_an_option_and_a_variable(about: Option) -> None:
         "zstd_level": ("1", "22"),
         "dispatcher": ("always", "sampling"),
         "sidecars": ("off", "on"),
+        "workers": ("2", "8"),
         "state_dir": ("/a", "/b"),
         "spool_dir": ("/a", "/b"),
         "spool_bytes": ("0", "1TiB"),
@@ -153,6 +166,8 @@ def test_an_endpoint_loses_its_slash() -> None:
             ("--credentials", "S4_ACCESS_KEY_ID"),
         ),
         ({**STORE, "codec": "cpu-gzip", "zstd_level": "5"}, {}, ("--zstd-level",)),
+        ({**STORE, "workers": "3", "max_concurrent_connections": "2"}, {}, ("--max-concurrent-connections", "3 workers")),
+        ({**STORE, "workers": "3"}, {"S4_MEMORY_BYTES": "95MiB"}, ("S4_MEMORY_BYTES", "3 workers")),
         ({**STORE, "codec": "cpu-gzip"}, {"S4_ZSTD_LEVEL": "5"}, ("S4_ZSTD_LEVEL",)),
     ],
 )

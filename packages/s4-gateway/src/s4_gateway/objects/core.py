@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from s4_gateway.backend.abc import Backend
 from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.options import StoreOptions
+from s4_gateway.observe.board import Place
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
 
@@ -34,6 +35,8 @@ class Core:
     """Bodies in flight, of all requests."""
     reads: ByteBudget
     """Of these, those on their way out."""
+    place: Place | None = None
+    """Of this process among the workers of a gateway; None = it is alone."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Clean-up that outlives its request (aborting an upload after a disconnect); awaited at shutdown."""
 

@@ -19,9 +19,11 @@ from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.put import Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.uploads.uploads import Uploads
+from s4_gateway.observe.board import Place
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal, OpenedUpload
 
+LEAST_CODEC_THREADS = 2
 DIGEST_THREADS = 2
 CLOSE_SECONDS = 10.0
 """What outlives its request (a long Complete) gets so long at the end; another gateway, or the next start, takes it up again."""
@@ -38,17 +40,19 @@ class ObjectStore:
         uploads: multipart uploads.
     """
 
-    def __init__(self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal) -> None:
-        workers = max(2, os.cpu_count() or 2)
+    def __init__(
+        self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal, place: Place | None = None
+    ) -> None:
         self.core = Core(
             backend=backend,
             options=options,
             cache=cache,
             journal=journal,
-            codecs=ThreadPoolExecutor(workers, thread_name_prefix="s4-codec"),
+            codecs=ThreadPoolExecutor(_codec_threads(place), thread_name_prefix="s4-codec"),
             digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
             budget=ByteBudget(options.memory_bytes),
             reads=ByteBudget(options.memory_bytes // 2),
+            place=place,
         )
         self.reader = Reader(self.core)
         self.putter = Putter(self.core, self.reader)
@@ -115,3 +119,9 @@ class ObjectStore:
         await self.core.journal.close()
         self.core.codecs.shutdown()
         self.core.digests.shutdown()
+
+
+def _codec_threads(place: Place | None) -> int:
+    """This process's share of the cores, but never so few that one large body is coded on one core while the others are idle."""
+    workers = place.board.count if place is not None else 1
+    return max(LEAST_CODEC_THREADS, -(-(os.cpu_count() or 1) // workers))

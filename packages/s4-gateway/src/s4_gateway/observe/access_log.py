@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import BinaryIO, Literal
+from typing import Literal
 
-from s4_gateway.observe.lines import LineWriter
+from s4_gateway.observe.lines import ByteSink, LineWriter
 from s4_gateway.observe.record import NOTES, Record
 
 FLUSH_SECONDS = 0.5
@@ -102,7 +102,7 @@ class AccessLog:
         dropped: told how many lines were lost, at once or with a later line.
     """
 
-    def __init__(self, stream: BinaryIO, form: LogForm, *, dropped: Callable[[int], None]) -> None:
+    def __init__(self, stream: ByteSink, form: LogForm, *, dropped: Callable[[int], None]) -> None:
         self._format = {"pretty": pretty, "json": as_json}[form]
         self._dropped = dropped
         self._lines: list[str] = []

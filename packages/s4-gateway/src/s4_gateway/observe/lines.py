@@ -2,7 +2,15 @@
 
 import queue
 import threading
-from typing import BinaryIO
+from typing import Protocol
+
+
+class ByteSink(Protocol):
+    """What lines are written to: any binary stream."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class LineWriter:
@@ -12,7 +20,7 @@ class LineWriter:
         stream: binary; flushed after each piece. Not closed.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: ByteSink) -> None:
         self._stream = stream
         self._queue: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

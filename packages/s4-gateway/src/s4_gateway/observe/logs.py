@@ -4,8 +4,12 @@ import json
 import logging
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from s4_gateway.observe.access_log import LogForm, timestamp
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # Messages carry keys and texts of other servers; a control character must not reach a terminal or begin a forged line.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -37,9 +41,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-def configure(form: LogForm) -> None:
-    """Send log records to standard error; call once, in the process that serves."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure(form: LogForm, stream: "SupportsWrite[str] | None" = None) -> None:
+    """Send log records to a stream, None = standard error; call it in the process that serves, or before it is forked."""
+    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(PrettyFormatter() if form == "pretty" else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,6 +5,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 
 from s4_gateway.observe import Metrics
+from s4_gateway.observe.board import Seat
 from s4_gateway.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -29,10 +30,17 @@ class Admission(Enum):
 
 
 class Listener:
-    """Counts connections, and looks at each of them once a tick: cheaper than a timer for every byte that moves."""
+    """Counts connections, and looks at each of them once a tick: cheaper than a timer for every byte that moves.
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    Args:
+        limits: of connections.
+        metrics: told how many there are.
+        seat: told too, where other workers have to know; None = there are none.
+    """
+
+    def __init__(self, limits: Limits, metrics: Metrics, *, seat: Seat | None = None) -> None:
         self.limits = limits
+        self._seat = seat
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._metrics = metrics
@@ -47,7 +55,7 @@ class Listener:
             admission = Admission.REFUSED
         else:
             self._connections.add(connection)
-            self._metrics.connections = len(self._connections)
+            self._tell()
             admission = Admission.WELCOME
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.limits.tick, self._tick)
@@ -57,11 +65,16 @@ class Listener:
         """Forget a connection."""
         self._refused.discard(connection)
         self._connections.discard(connection)
-        self._metrics.connections = len(self._connections)
+        self._tell()
 
     def count(self, reason: Reason) -> None:
         """A connection is closed by us."""
         self._metrics.connection_closed(reason)
+
+    def _tell(self) -> None:
+        self._metrics.connections = len(self._connections)
+        if self._seat is not None:
+            self._seat.connections = len(self._connections)
 
     def _make_room(self) -> bool:
         now = asyncio.get_running_loop().time()

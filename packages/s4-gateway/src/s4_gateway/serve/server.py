@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -20,9 +20,11 @@ from starlette.types import ASGIApp
 from s4_gateway.app import build_app
 from s4_gateway.errors import SettingsError
 from s4_gateway.observe import Metrics
+from s4_gateway.serve.acceptor import Acceptor
 from s4_gateway.serve.connection import Connection
 from s4_gateway.serve.limits import Limits
 from s4_gateway.serve.listener import Listener
+from s4_gateway.serve.worker import SIGNALS, Station
 from s4_gateway.services import Services
 
 logger = logging.getLogger(__name__)
@@ -44,20 +46,31 @@ class GatewayServer(uvicorn.Server):
         metrics: told of connections.
         drain_seconds: how long requests in progress may go on after the signal to stop.
         ready: called once, when connections are accepted.
+        station: where other workers accept connections of the same sockets; None = this process is alone.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, *, metrics: Metrics, drain_seconds: float, ready: Callable[[], None] | None = None
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        *,
+        metrics: Metrics,
+        drain_seconds: float,
+        ready: Callable[[], None] | None = None,
+        station: Station | None = None,
     ) -> None:
         self._drain_seconds = drain_seconds
         self._ready = ready
+        self._station = station
+        self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = asyncio.Event()
+        listener = Listener(limits, metrics, seat=station.place.seat if station is not None else None)
         super().__init__(
             uvicorn.Config(
                 app,
                 # Whatever makes protocols will do; uvicorn's annotation knows classes only.
-                http=cast("type[asyncio.Protocol]", partial(Connection, Listener(limits, metrics))),
+                http=cast("type[asyncio.Protocol]", partial(Connection, listener)),
                 ws="none",
                 interface="asgi3",
                 lifespan="on",
@@ -81,6 +94,11 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
         self._wake()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """They are `serve`'s: uvicorn would send itself the one that stopped it once more."""
+        yield
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came: the first one stops, a second SIGINT does not wait for anything."""
         super().handle_exit(sig, frame)
@@ -89,7 +107,12 @@ class GatewayServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's start, then listen."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+        if self._station is None:
+            await super().startup(sockets)
+        else:
+            self._loop.add_reader(self._station.lifeline, self._orphaned, self._station.lifeline)
+            await super().startup([])
+            self._accept(sockets or [], self._station)
         if self.started and self._ready is not None:
             self._ready()
 
@@ -101,7 +124,7 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody, let requests in progress end, run the application's end, break off who is still connected."""
-        for listening in (*self.servers, *(sockets or ())):
+        for listening in (*self.servers, *self._acceptors, *(sockets or ())):
             listening.close()
         state = self.server_state
         for connection in list(state.connections):
@@ -121,6 +144,22 @@ class GatewayServer(uvicorn.Server):
         deadline = time.monotonic() + seconds
         while (state.connections or state.tasks) and not self.force_exit and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_TICK)
+
+    def _accept(self, sockets: list[socket.socket], station: Station) -> None:
+        def make() -> asyncio.Protocol:
+            # mypy knows uvicorn's own classes only.
+            connection: Any = self.config.http_protocol_class
+            protocol: asyncio.Protocol = connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            return protocol
+
+        for listening in sockets:
+            listening.listen(BACKLOG)
+            self._acceptors.append(Acceptor(listening, make, station.place))
+
+    def _orphaned(self, lifeline: int) -> None:
+        logger.error("the supervisor is gone: this worker ends")
+        asyncio.get_running_loop().remove_reader(lifeline)
+        self.stop()
 
     def _wake(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -148,13 +187,16 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(services: Services, listening: socket.socket, *, ready: Callable[[], None] | None = None) -> None:
+def serve(services: Services, listening: socket.socket, *, ready: Callable[[], None] | None = None, station: Station | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once.
+
+    A worker listens to SIGTERM only: Ctrl-C reaches all processes of a terminal, and its supervisor decides what it means.
 
     Args:
         services: started and closed here.
         listening: bound; closed here.
         ready: called when connections are accepted.
+        station: of this worker; None = it is alone.
 
     Raises:
         Exception: why the services could not start.
@@ -162,30 +204,36 @@ def serve(services: Services, listening: socket.socket, *, ready: Callable[[], N
     listen = services.settings.listen
     raise_descriptor_limit(2 * listen.max_concurrent_connections + SPARE_DESCRIPTORS)
     app = build_app(services)
-    server = GatewayServer(app, Limits.of(listen), metrics=services.metrics, drain_seconds=listen.drain_seconds, ready=ready)
-    with orderly_signals():
+    server = GatewayServer(
+        app, Limits.of(listen), metrics=services.metrics, drain_seconds=listen.drain_seconds, ready=ready, station=station
+    )
+    with orderly_signals(server.handle_exit, interrupt=station is None):
         # uvicorn leaves by SystemExit where the application's start failed, or returns, depending on its release.
         with contextlib.suppress(SystemExit):
             server.run([listening])
         listening.close()
         if services.failure is not None:
             raise services.failure
-        logger.info("stopped")
 
 
 @contextlib.contextmanager
-def orderly_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT end the server and nothing else; SIGHUP does nothing.
+def orderly_signals(stop: Callable[[int, FrameType | None], None], *, interrupt: bool) -> Iterator[None]:
+    """SIGTERM and SIGINT tell the server to stop and do nothing else; SIGHUP does nothing.
 
-    uvicorn sends itself the signal that stopped it once more when it has ended, to whatever handler was there before: by default the
-    process would then die of it instead of ending with status 0.
+    Args:
+        stop: called with each signal that came, from the moment on that this is entered.
+        interrupt: False = SIGINT does nothing either.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        handlers[number] = signal.signal(number, _ignore)
+    handlers: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+        signal.SIGINT: signal.signal(signal.SIGINT, stop if interrupt else _ignore),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, _ignore),
+    }
+    # A worker was forked with them blocked: what came since then comes now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from s4_format import crc32c
 from s4_gateway.backend.abc import Buffer
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.core import Core
+from s4_gateway.observe.board import Place
 
 READ_BYTES = 1 << 20
 
@@ -20,19 +21,40 @@ _log = logging.getLogger(__name__)
 
 
 class SpoolQuota:
-    """Bytes in spool files, over all parts of this process."""
+    """Bytes in spool files, over all parts of the gateway.
 
-    def __init__(self, limit: int) -> None:
-        self._left = limit
+    Args:
+        limit: of all workers together.
+        place: of this one among them; None = it is alone. Workers that take at the same moment do not see each other yet, and may be
+            beyond the limit by what they take at a time, which is little more than what a part holds in RAM.
+    """
+
+    def __init__(self, limit: int, place: Place | None = None) -> None:
+        self._limit = limit
+        self._place = place
+        self._taken = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that may still be taken; negative where workers took at the same moment."""
+        return self._limit - self._taken - self._taken_by_others()
 
     def take(self, size: int) -> None:
         """Raises S3Error SlowDown beyond the quota."""
-        if size > self._left:
+        if size > self.left:
             raise S3Error("SlowDown", "The gateway's spool is full; try again.")
-        self._left -= size
+        self._change(size)
 
     def give(self, size: int) -> None:
-        self._left += size
+        self._change(-size)
+
+    def _change(self, size: int) -> None:
+        self._taken += size
+        if self._place is not None:
+            self._place.seat.spooled = self._taken
+
+    def _taken_by_others(self) -> int:
+        return sum(self._place.board.seats[number].spooled for number in self._place.others()) if self._place is not None else 0
 
 
 class Spool:

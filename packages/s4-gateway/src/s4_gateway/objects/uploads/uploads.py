@@ -26,7 +26,7 @@ class Uploads:
     """
 
     def __init__(self, core: Core, states: BucketStates, reader: Reader, putter: Putter) -> None:
-        quota = SpoolQuota(core.options.spool_bytes)
+        quota = SpoolQuota(core.options.spool_bytes, core.place)
         self._core = core
         self.shelf = Shelf(core, states)
         self._late = LateUploads(core, self.shelf)
