@@ -20,7 +20,9 @@ from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway, running_gateway_over
 from servers.stores import Store
 
-pytestmark = pytest.mark.servers("versitygw")
+pytestmark = pytest.mark.servers("embedded", "versitygw")
+# What is the same over every store is tried over one.
+embedded = pytest.mark.servers("embedded")
 
 LOG = WORKLOADS["log"](2 * MIB)
 NOISE = WORKLOADS["noise"](24 * MIB)
@@ -117,6 +119,7 @@ def own_bucket(duo: Gateway, bucket_name: str) -> Iterator[str]:
     duo.behind.remove_bucket(bucket_name)
 
 
+@embedded
 def test_connections_are_shared_out(duo: Gateway) -> None:
     """Of eight connections each of two workers has four, although both may take any of them."""
     with lines(duo, 8) as opened:
@@ -125,6 +128,7 @@ def test_connections_are_shared_out(duo: Gateway) -> None:
     assert sorted(owners.count(pid) for pid in duo.workers()) == [4, 4]
 
 
+@embedded
 def test_metrics_are_sums(duo: Gateway, own_bucket: str) -> None:
     """Whichever worker is asked, /metrics counts what all of them did."""
     before = duo.metric("s4_gateway_request_seconds_count")
@@ -205,6 +209,7 @@ class Load(threading.Thread):
         line.close()
 
 
+@embedded
 def test_a_killed_worker_is_replaced(fresh_store: Store, start_gateway: StartGateway) -> None:
     """Under load its connections break, nothing else: no wrong answer, no sum that goes back, nothing left open by the supervisor."""
     gateway = start_gateway(fresh_store, "--workers", "2")
@@ -242,6 +247,38 @@ def test_a_killed_worker_is_replaced(fresh_store: Store, start_gateway: StartGat
     assert gateway.process.log().count("was ended by SIGKILL") == 3
 
 
+@embedded
+def test_one_gateway_a_directory(fresh_store: Store, start_gateway: StartGateway) -> None:
+    """Workers share the embedded store; another gateway is refused, even after the supervisor was killed, until the last worker is gone."""
+    gateway = start_gateway(fresh_store, "--workers", "2")
+    gateway.client().create_bucket(Bucket="bucket")
+    with lines(gateway, 2) as (one, other):
+        for turn in range(20):
+            assert one.ask("PUT", path_of("bucket", "key"), b"%d" % turn)[0] == 200
+            assert other.ask("GET", path_of("bucket", "key")) == (200, b"%d" % turn)
+        with pytest.raises(RuntimeError, match="in use by another server"):
+            start_gateway(fresh_store, "--workers", "2")
+        one.send("PUT", path_of("bucket", "key"), 6, b"abc")
+        time.sleep(0.3)
+        gateway.process.process.kill()
+        gateway.process.process.wait()
+        with pytest.raises(RuntimeError, match="in use by another server"):
+            start_gateway(fresh_store)
+        one.http.sock.sendall(b"def")
+        assert one.answer()[0] == 200
+    eventually(lambda: can_start(start_gateway, fresh_store))
+
+
+def can_start(start_gateway: StartGateway, store: Store) -> bool:
+    """Whether a gateway takes the store."""
+    try:
+        start_gateway(store)
+    except RuntimeError:
+        return False
+    return True
+
+
+@embedded
 def test_without_a_supervisor_workers_end(fresh_store: Store, start_gateway: StartGateway) -> None:
     """kill -9 of the supervisor frees the port at once; requests in progress are finished, then the workers are gone."""
     gateway = start_gateway(fresh_store, "--workers", "2")
@@ -272,6 +309,7 @@ def port_is_free(port: int) -> bool:
         return True
 
 
+@embedded
 @pytest.mark.parametrize("whole_group", [False, True], ids=["supervisor", "everybody"])
 def test_a_signal_drains_all_workers(fresh_store: Store, start_gateway: StartGateway, whole_group: bool) -> None:
     """After SIGTERM, or Ctrl-C, which a terminal sends to all processes, requests in progress are finished, and the status is 0."""

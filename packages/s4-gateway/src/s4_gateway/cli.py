@@ -99,7 +99,7 @@ def _serve(settings: Settings) -> None:
         if settings.resources.workers == 1:
             serve(plan.services(), listening, ready=announce)
         else:
-            _serve_by_workers(plan, listening, ready=announce)
+            _serve_by_workers(plan.locked(), listening, ready=announce)
         logger.info("stopped")
     except Exception as error:  # noqa: BLE001 - the end of the program: whatever it is, it is told in one line
         _end(error)

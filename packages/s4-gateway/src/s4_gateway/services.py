@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from s4_codecs import EncodeOptions
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
 from s4_gateway.client_keys import ClientKeys, client_keys
-from s4_gateway.errors import SettingsError
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.observe import AccessLog, Metrics
@@ -27,6 +26,7 @@ from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
 
 if TYPE_CHECKING:
+    from s4_gateway.backend.local import DirectoryLock
     from s4_gateway.backend.s3.credentials import Credentials
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,23 @@ class Plan:
     settings: Settings
     keys: ClientKeys
     credentials: "Credentials | None"
+    lock: "DirectoryLock | None" = None
+    """Of an embedded store, held by the supervisor and all its workers."""
+
+    def locked(self) -> "Plan":
+        """The same with everything taken that a gateway takes once, whatever the number of its workers. Call it before they are forked.
+
+        Raises:
+            BackendError: another gateway serves the embedded store.
+        """
+        directory = self.settings.backend.data_dir
+        if directory is None:
+            return self
+        from s4_gateway.backend.local import DirectoryLock  # noqa: PLC0415
+
+        lock = DirectoryLock(directory)
+        lock.acquire()
+        return replace(self, lock=lock)
 
     def services(self, place: Place | None = None, *, log_stream: ByteSink | None = None) -> Services:
         """The parts of one process. Nothing is opened yet.
@@ -129,7 +146,7 @@ class Plan:
         """
         settings = self.settings.of_one_worker()
         metrics = Metrics()
-        backend = build_backend(settings, metrics, self.credentials)
+        backend = build_backend(settings, metrics, self.credentials, lock=self.lock)
         return assemble(settings, backend, self.keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream, place=place)
 
 
@@ -139,8 +156,6 @@ def plan_services(settings: Settings) -> Plan:
     Raises:
         SettingsError: a setting cannot be used; the message names it.
     """
-    if settings.backend.data_dir is not None and settings.resources.workers > 1:
-        raise SettingsError("--workers: an embedded store is served by one worker")
     credentials = find_backend_credentials(settings)
     # Loaded before workers are forked, the code is in memory once.
     if settings.backend.data_dir is not None:
@@ -163,12 +178,21 @@ def find_backend_credentials(settings: Settings) -> "Credentials | None":
     return find_credentials()
 
 
-def build_backend(settings: Settings, metrics: Metrics, credentials: "Credentials | None") -> Backend:
-    """The store that the settings name."""
+def build_backend(
+    settings: Settings, metrics: Metrics, credentials: "Credentials | None", *, lock: "DirectoryLock | None" = None
+) -> Backend:
+    """The store that the settings name.
+
+    Args:
+        settings: checked.
+        metrics: told of each request to it.
+        credentials: what an S3 endpoint is asked with.
+        lock: of an embedded store's directory, where others of our processes use it too.
+    """
     if settings.backend.data_dir is not None:
         from s4_gateway.backend.local import LocalBackend  # noqa: PLC0415 - each start needs one of the two
 
-        return ObservedBackend(LocalBackend(settings.backend.data_dir), metrics.backend_called)
+        return ObservedBackend(LocalBackend(settings.backend.data_dir, lock=lock), metrics.backend_called)
     from s4_gateway.backend.s3.client import S3Backend  # noqa: PLC0415
     from s4_gateway.backend.s3.options import S3Options  # noqa: PLC0415
 
