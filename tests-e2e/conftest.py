@@ -28,8 +28,9 @@ _processes: dict[str, Callable[[], str]] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--servers`, the servers that stand behind the gateway."""
+    """Add `--servers`, the servers that stand behind the gateway, and `--kills`."""
     parser.addoption("--servers", default="embedded", help=f"names with commas between, of {', '.join(SERVERS)}; the default is embedded")
+    parser.addoption("--kills", type=int, default=21, help="how often processes of the embedded store are killed; the default is 21")
 
 
 def pytest_configure(config: pytest.Config) -> None:

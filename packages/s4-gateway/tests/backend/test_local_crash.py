@@ -1,5 +1,6 @@
 """kill -9 during a write load: what was acknowledged is there, what was not is whole or absent."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -7,19 +8,16 @@ import pytest
 from s4_gateway.testing.crash import CrashDriver, run_rounds
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """How many rounds: few by default, more on request."""
-    if "kill_rounds" in metafunc.fixturenames:
-        metafunc.parametrize("kill_rounds", [metafunc.config.getoption("--kill-rounds", default=5)])
-
-
 @pytest.mark.timeout(900)
-def test_killed_writers(tmp_path: Path, kill_rounds: int) -> None:
-    """Every acknowledged object is intact, none is torn, and no file is left over."""
-    report = run_rounds(tmp_path / "store", rounds=kill_rounds, seed=20_240)
-    assert report.faults == []
-    assert report.rounds == kill_rounds
-    assert report.acknowledged > kill_rounds
+@pytest.mark.parametrize(("processes", "kills"), [(1, 0), (3, 2)])
+def test_killed_writers(tmp_path: Path, processes: int, kills: int, pytestconfig: pytest.Config) -> None:
+    """Every acknowledged object is intact, none is torn or read torn, and no file is left over: servers of one process and of several."""
+    rounds = pytestconfig.getoption("--kill-rounds", default=3)
+    seed = random.randrange(2**32)
+    report = run_rounds(tmp_path / "store", rounds=rounds, seed=seed, processes=processes, kills=kills, longest_seconds=0.7)
+    assert report.faults == [], f"seed {seed}"
+    assert (report.rounds, report.kills) == (rounds, rounds * (kills + 1))
+    assert report.acknowledged > rounds
     assert report.in_flight > 0
 
 

@@ -1,137 +1,30 @@
-"""kill -9 under load: a process writes to an embedded store, is killed, and what it had acknowledged must be there.
+"""kill -9 under load: servers write to an embedded store, are killed, and what they had acknowledged must be there.
 
-`python -m s4_gateway.testing.crash DIRECTORY SEED` is the process: it writes until it is killed and tells on standard output, one JSON line
-each, what it begins and what was acknowledged. `CrashDriver` starts it, kills it, opens the store and compares.
+`CrashDriver` starts a `crash_server`, kills processes of it and at last all of it, opens the store and compares.
 """
 
 import asyncio
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
-from typing import Literal
+from typing import IO
 
-from s4_gateway.backend.abc import BackendError, Buffer, Download
+from s4_gateway.backend.abc import BackendError, Download
 from s4_gateway.backend.local import LocalBackend
 from s4_gateway.backend.local.bodies import BodyKind, file_name, group_directory, unpack_segments
-
-BUCKET = "crash-test"
-WORKERS = 12
-KEYS_A_WORKER = 4
-
-Action = Literal["put", "copy", "multipart", "delete"]
-_ACTIONS: tuple[Action, ...] = ("put", "put", "put", "multipart", "copy", "delete")
-_SIZES = (0, 700, 4096, 33_000, 90_000, 400_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A body by the numbers it is made from: parts of (seed, size)."""
-
-    parts: tuple[tuple[int, int], ...]
-
-    def pieces(self) -> list[bytes]:
-        return [random.Random(seed).randbytes(size) for seed, size in self.parts]
-
-
-class _SlowPayload:
-    """A body in small pieces, so that a kill finds some of it written."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.size = len(body)
-
-    def __iter__(self) -> Iterator[Buffer]:
-        for start in range(0, self.size, 16_384):
-            yield self._body[start : start + 16_384]
-
-
-# The process that is killed
-
-
-async def write_until_killed(directory: Path, seed: int) -> None:
-    """Write to the store from several tasks, each with keys of its own, until the process dies."""
-    backend = LocalBackend(directory)
-    await backend.start()
-    if BUCKET not in [bucket.name for bucket in await backend.list_buckets()]:
-        await backend.create_bucket(BUCKET)
-    await asyncio.gather(*(_Worker(backend, number, seed).run() for number in range(WORKERS)))
-
-
-class _Worker:
-    def __init__(self, backend: LocalBackend, number: int, seed: int) -> None:
-        self._backend = backend
-        self._choice = random.Random(f"{seed}-{number}")
-        self._keys = [f"worker-{number:02d}/{key}" for key in range(KEYS_A_WORKER)]
-
-    async def run(self) -> None:
-        """One action after the other."""
-        while True:
-            action = self._choice.choice(_ACTIONS)
-            key = self._choice.choice(self._keys)
-            count = self._choice.randint(1, 5) if action == "multipart" else 1
-            body = Body(tuple((self._choice.getrandbits(48), self._choice.choice(_SIZES)) for _ in range(count)))
-            source = self._choice.choice(self._keys)
-            line = {"key": key, "action": action, "parts": body.parts, "source": source}
-            _tell("begun", line)
-            done = await self._act(action, key, body, source)
-            _tell("acknowledged" if done else "refused", line)
-
-    async def _act(self, action: Action, key: str, body: Body, source: str) -> bool:
-        match action:
-            case "put":
-                payload = _SlowPayload(body.pieces()[0])
-                await self._backend.put_object(BUCKET, key, payload, headers={}, metadata={})
-            case "delete":
-                await self._backend.delete_object(BUCKET, key)
-            case "copy":
-                return await self._copy(key, source)
-            case "multipart":
-                await self._multipart(key, body)
-        return True
-
-    async def _copy(self, key: str, source: str) -> bool:
-        listed = (await self._backend.list_objects(BUCKET, prefix=source)).entries
-        if not listed:
-            return False
-        await self._backend.copy_object(
-            BUCKET,
-            key,
-            source_bucket=BUCKET,
-            source_key=source,
-            source_version_id=None,
-            source_etag=listed[0].etag,
-            headers={},
-            metadata={},
-        )
-        return True
-
-    async def _multipart(self, key: str, body: Body) -> None:
-        upload = await self._backend.create_multipart(BUCKET, key, headers={}, metadata={})
-        etags = await asyncio.gather(
-            *(
-                self._backend.upload_part(BUCKET, key, upload, number, _SlowPayload(piece))
-                for number, piece in enumerate(body.pieces(), start=1)
-            )
-        )
-        await self._backend.complete_multipart(BUCKET, key, upload, list(enumerate(etags, start=1)))
-
-
-def _tell(event: str, line: Mapping[str, object]) -> None:
-    # One write of less than PIPE_BUF bytes: a kill never cuts a line.
-    os.write(1, json.dumps({"event": event, **line}).encode() + b"\n")
-
-
-# The driver
+from s4_gateway.testing.crash_server import BUCKET, Body
 
 
 @dataclass(slots=True)
@@ -139,6 +32,8 @@ class CrashReport:
     """What the rounds came to."""
 
     rounds: int = 0
+    kills: int = 0
+    """Single processes and whole servers."""
     acknowledged: int = 0
     """Writes that the killed processes had acknowledged."""
     in_flight: int = 0
@@ -147,31 +42,58 @@ class CrashReport:
     """What was not as it must be; empty is good."""
 
 
+@dataclass(slots=True)
+class _Account:
+    """What may be at a key: the outcome of its last acknowledged write, or of one that was begun after it."""
+
+    settled: list[Body | None]
+    under_way: list[Body | None] = field(default_factory=list)
+
+    @property
+    def possible(self) -> list[Body | None]:
+        return [*self.settled, *self.under_way]
+
+    def begin(self, outcomes: list[Body | None]) -> None:
+        # What a killed process had begun may have come to pass: its successor builds on either.
+        self.settled, self.under_way = self.possible, outcomes
+
+    def end(self, *, done: bool) -> None:
+        if done:
+            self.settled = self.under_way
+        self.under_way = []
+
+
 class CrashDriver:
-    """Kills writers on one directory, round after round, and keeps account of what must be there.
+    """Kills servers on one directory, round after round, and keeps account of what must be there.
 
     Args:
         directory: of the store; made by the first round.
         seed: decides what is written and when the kills come, as far as the machine allows.
+        processes: of each server.
+        kills: processes killed in a round before the whole server is.
         sweep_seconds: time in which the files that a killed process left must be gone.
     """
 
-    def __init__(self, directory: Path, *, seed: int, sweep_seconds: float = 30.0) -> None:
+    def __init__(self, directory: Path, *, seed: int, processes: int = 1, kills: int = 0, sweep_seconds: float = 30.0) -> None:
         self._sweep_seconds = sweep_seconds
         self.report = CrashReport()
         self._directory = directory
         self._choice = random.Random(seed)
+        self._processes = processes
+        self._kills = kills
         self._objects: dict[str, Body] = {}
         """What is at each key, as the last look found it."""
+        self._contested: dict[str, list[Body]] = {}
+        """All that was ever written to keys with several writers."""
 
     async def round(self, *, longest_seconds: float) -> None:
-        """Let a process write for a random time, kill it, and check the store."""
-        lines = await asyncio.to_thread(self._run_and_kill, self._choice.uniform(0.05, longest_seconds))
-        possible = self._account(lines)
+        """Let a server write for a random time, kill processes of it and then all of it, and check the store."""
+        seconds = [self._choice.uniform(0.05, longest_seconds) for _ in range(self._kills + 1)]
+        accounts = self._account(await asyncio.to_thread(self._run_and_kill, seconds))
         backend = LocalBackend(self._directory)
         await backend.start()
         try:
-            await self._check_objects(backend, possible)
+            await self._check_objects(backend, {key: account.possible for key, account in accounts.items()})
             for upload in await backend.list_multipart(BUCKET):
                 await backend.abort_multipart(BUCKET, upload.key, upload.upload_id)
             await self._check_bodies()
@@ -179,51 +101,71 @@ class CrashDriver:
             await backend.close()
         self.report.rounds += 1
 
-    def _run_and_kill(self, seconds: float) -> list[bytes]:
-        """The lines of a process that was killed some time after its first one."""
-        command = [sys.executable, "-m", "s4_gateway.testing.crash", str(self._directory), str(self._choice.getrandbits(32))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this module itself.
-            assert process.stdout is not None
+    def _run_and_kill(self, seconds: list[float]) -> list[bytes]:
+        """The lines of a server that lost a process after each but the last of these times, and then all of them."""
+        seed = str(self._choice.getrandbits(32))
+        command = [sys.executable, "-m", "s4_gateway.testing.crash_server", str(self._directory), seed, str(self._processes)]
+        lines: list[bytes] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as server:  # noqa: S603 - our own module.
+            assert server.stdout is not None
+            reader = threading.Thread(target=_collect, args=(server.stdout, lines), daemon=True)
+            reader.start()
             try:
-                lines = [process.stdout.readline()]
-                deadline = time.monotonic() + seconds
-                while time.monotonic() < deadline and (line := process.stdout.readline()):
-                    lines.append(line)
+                for number, wait in enumerate(seconds, start=1):
+                    living = self._living(server, lines, starts=self._processes + number - 1)
+                    time.sleep(wait)
+                    if number < len(seconds):
+                        os.kill(self._choice.choice(living), signal.SIGKILL)
+                        self.report.kills += 1
             finally:
-                process.kill()
-            lines += process.stdout.readlines()
-            if process.wait() != -9:
-                self.report.faults.append(f"the writing process ended by itself with {process.returncode}")
+                os.killpg(server.pid, signal.SIGKILL)
+            self.report.kills += 1
+            reader.join()
         return lines
 
-    def _account(self, lines: list[bytes]) -> dict[str, list[Body | None]]:
-        """What may be at each key: the outcome of its last acknowledged write, or of the one after it."""
-        possible: dict[str, list[Body | None]] = {key: [body] for key, body in self._objects.items()}
+    def _living(self, server: "subprocess.Popen[bytes]", lines: list[bytes], *, starts: int) -> list[int]:
+        """The processes that were started last, once there have been so many starts: a killed one is followed at once."""
+        pids: list[int] = []
+        deadline = time.monotonic() + 60
+        while len(pids) < starts:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start {starts} processes; it said {lines[-5:]!r}")
+            time.sleep(0.002)
+            pids = [json.loads(line)["pid"] for line in list(lines) if line.startswith(b'{"event": "started"')]
+        return [pid for pid in pids if _lives(pid)]
+
+    def _account(self, lines: list[bytes]) -> dict[str, _Account]:
+        accounts = {key: _Account([body]) for key, body in self._objects.items()}
         for raw in lines:
             line = json.loads(raw)
-            key, event = line["key"], line["event"]
-            before = possible.get(key, [None])
-            if event == "begun":
-                self.report.in_flight += 1
-                possible[key] = [*before, *self._outcomes(line, possible)]
-            else:
-                self.report.in_flight -= 1
-                self.report.acknowledged += event == "acknowledged"
-                possible[key] = before[1:] if event == "acknowledged" else before[:1]
-        return possible
+            match line["event"]:
+                case "begun":
+                    self.report.in_flight += 1
+                    accounts.setdefault(line["key"], _Account([None])).begin(self._outcomes(line, accounts))
+                case "acknowledged" | "refused" as event:
+                    self.report.in_flight -= 1
+                    self.report.acknowledged += event == "acknowledged"
+                    accounts[line["key"]].end(done=event == "acknowledged")
+                case "contested":
+                    self._contested.setdefault(line["key"], []).append(_body(line))
+                case "fault":
+                    self.report.faults.append(line["message"])
+                case _:
+                    pass
+        return accounts
 
-    def _outcomes(self, line: Mapping[str, object], possible: dict[str, list[Body | None]]) -> list[Body | None]:
+    def _outcomes(self, line: Mapping[str, object], accounts: dict[str, _Account]) -> list[Body | None]:
         match line["action"]:
             case "delete":
                 return [None]
             case "copy":
-                return possible.get(str(line["source"]), [None])[:1]
+                source = accounts.get(str(line["source"]))
+                return source.possible if source is not None else [None]
             case _:
-                parts = line["parts"]
-                assert isinstance(parts, list)
-                return [Body(tuple((seed, size) for seed, size in parts))]
+                return [_body(line)]
 
     async def _check_objects(self, backend: LocalBackend, possible: dict[str, list[Body | None]]) -> None:
+        possible |= {key: [None, *bodies] for key, bodies in self._contested.items()}
         found: dict[str, Body] = {}
         listed = {entry.key: entry for entry in (await backend.list_objects(BUCKET)).entries}
         for key, bodies in possible.items():
@@ -237,7 +179,7 @@ class CrashDriver:
             except BackendError as error:
                 self.report.faults.append(f"{key} cannot be read: {error}")
                 continue
-            body = next((body for body in bodies if body is not None and b"".join(body.pieces()) == data), None)
+            body = next((body for body in bodies if body is not None and body.size == len(data) and b"".join(body.pieces()) == data), None)
             if body is None:
                 self.report.faults.append(f"{key} holds {len(data)} bytes that nobody wrote or that were overwritten")
             elif not _fits(download, body):
@@ -245,7 +187,7 @@ class CrashDriver:
             else:
                 found[key] = body
         self.report.faults += [f"{key} came from nowhere" for key in listed.keys() - possible.keys()]
-        self._objects = found
+        self._objects = {key: body for key, body in found.items() if key not in self._contested}
 
     async def _check_bodies(self) -> None:
         """References, bodies and files agree one to one, once the sweep and the purge have come to their end."""
@@ -283,9 +225,27 @@ def _fits(download: Download, body: Body) -> bool:
     return download.object.etag in (digests[0].hexdigest(), f"{composite}-{len(pieces)}")
 
 
-def run_rounds(directory: Path, *, rounds: int, seed: int, longest_seconds: float = 1.0) -> CrashReport:
+def _body(line: Mapping[str, object]) -> Body:
+    parts = line["parts"]
+    assert isinstance(parts, list)
+    return Body(tuple((seed, size) for seed, size in parts))
+
+
+def _collect(stream: IO[bytes], lines: list[bytes]) -> None:
+    lines.extend(stream)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run_rounds(directory: Path, *, rounds: int, seed: int, processes: int = 1, kills: int = 0, longest_seconds: float = 1.0) -> CrashReport:
     """That many rounds on one directory; the caller asserts that the report has no faults."""
-    driver = CrashDriver(directory, seed=seed)
+    driver = CrashDriver(directory, seed=seed, processes=processes, kills=kills)
 
     async def run() -> None:
         for _ in range(rounds):
@@ -293,7 +253,3 @@ def run_rounds(directory: Path, *, rounds: int, seed: int, longest_seconds: floa
 
     asyncio.run(run())
     return driver.report
-
-
-if __name__ == "__main__":
-    asyncio.run(write_until_killed(Path(sys.argv[1]), int(sys.argv[2])))
