@@ -10,7 +10,7 @@ Every implementation passes `s4_gateway.testing.BackendContract`.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 Buffer = bytes | bytearray | memoryview
 
@@ -130,9 +130,8 @@ class Deleted:
     error: BackendError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListEntry:
-    """One key of a listing."""
+class ListEntry(NamedTuple):
+    """One key of a listing. A tuple, because a page makes a thousand of them."""
 
     key: str
     size: int

@@ -63,8 +63,9 @@ class Attributes:
     @property
     def shown_checksums(self) -> Mapping[str, str]:
         """What clients are told: the checksum they named, else CRC64NVME, as on S3."""
-        named = {name: value for name, value in self.checksums.items() if name != "crc64nvme"}
-        return named or self.checksums
+        if "crc64nvme" not in self.checksums or len(self.checksums) == 1:
+            return self.checksums
+        return {name: value for name, value in self.checksums.items() if name != "crc64nvme"}
 
 
 def attributes_from_metadata(stored: StoredObject | ListEntry, manifest: Manifest) -> Attributes | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from s4_format import DICTIONARY_PREFIX, MULTIPART_PREFIX, RESERVED_LISTING_JUMPS, SIDECAR_SUFFIX, VERSION_MARK, is_reserved
 
@@ -25,9 +26,8 @@ SHOWN = Wanted(checksums=True)
 """Listings tell which checksums an object has."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalEntry:
-    """One key as clients see it."""
+class LogicalEntry(NamedTuple):
+    """One key as clients see it. A tuple, because a page makes a thousand of them."""
 
     key: str
     modified: int
@@ -99,18 +99,27 @@ class Lister:
 
     async def _resolve(self, bucket: str, entries: Sequence[ListEntry]) -> list[LogicalEntry]:
         known = await self._core.cache.get_many(bucket, entries)
+        unknown = [entry for entry in entries if entry.key not in known] if len(known) < len(entries) else ()
+        looked = await self._look_up(bucket, unknown) if unknown else {}
+        shown: list[LogicalEntry] = []
+        for entry in entries:
+            key = entry.key
+            attributes = known.get(key)
+            if attributes is not None:
+                shown.append(LogicalEntry(key, entry.modified, attributes, entry.storage_class))
+            elif key in looked:
+                shown.append(looked[key])
+        return shown
+
+    async def _look_up(self, bucket: str, entries: Sequence[ListEntry]) -> dict[str, LogicalEntry]:
+        """What is to be shown of listed objects of which nothing is known, by key."""
         gate = asyncio.Semaphore(self._core.options.list_heads)
 
         async def look(entry: ListEntry) -> LogicalEntry | None:
             async with gate:
                 return await self._look(bucket, entry)
 
-        unknown = [entry for entry in entries if entry.key not in known]
-        found = {row.key: row for row in await together(map(look, unknown)) if row is not None}
-        for entry in entries:
-            if entry.key in known:
-                found[entry.key] = LogicalEntry(entry.key, entry.modified, known[entry.key], entry.storage_class)
-        return [found[entry.key] for entry in entries if entry.key in found]
+        return {row.key: row for row in await together(map(look, entries)) if row is not None}
 
     async def _look(self, bucket: str, entry: ListEntry) -> LogicalEntry | None:
         """One listed object of which nothing is known, as it is now; None if it was deleted since.
@@ -165,12 +174,13 @@ class _Names:
         if jump is not None:
             self._token, self._start = None, jump
         # A common prefix met again behind its own last key is dropped here.
-        return [(name, entry) for name, entry in rows if name > self._after and not _is_hidden(name, entry)]
+        after = self._after
+        return [row for row in rows if row[0] > after and not (is_reserved(row[0]) if row[1] is not None else _hides_all(row[0]))]
 
 
-def _is_hidden(name: str, entry: ListEntry | None) -> bool:
-    """Whether clients do not see a key; or a common prefix, because every key below it is hidden by its beginning."""
-    return is_reserved(name) if entry is not None else name.startswith(FOLDERS) or VERSION_MARK in name
+def _hides_all(prefix: str) -> bool:
+    """Whether every key below a common prefix is hidden by its beginning."""
+    return prefix.startswith(FOLDERS) or VERSION_MARK in prefix
 
 
 def _may_hide_all(prefix: str) -> bool:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 
 from s4_gateway.call import Call
 from s4_gateway.errors import S3Error
@@ -44,18 +45,19 @@ async def _page(store: ObjectStore, call: Call, ask: _Ask, after: str) -> Logica
 
 
 def _rows(page: LogicalPage) -> list[ObjectRow]:
-    return [
-        ObjectRow(
-            entry.key,
-            entry.attributes.size,
-            entry.attributes.etag,
-            entry.modified,
-            entry.storage_class or "STANDARD",
-            tuple(sorted(name.upper() for name in entry.attributes.shown_checksums)),
-            entry.attributes.checksum_type,
+    rows: list[ObjectRow] = []
+    for key, modified, attributes, storage_class in page.entries:
+        algorithms = _algorithms(tuple(attributes.shown_checksums))
+        rows.append(
+            ObjectRow(key, attributes.size, attributes.etag, modified, storage_class or "STANDARD", algorithms, attributes.checksum_type)
         )
-        for entry in page.entries
-    ]
+    return rows
+
+
+@lru_cache(maxsize=256)
+def _algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
+    """As S3 names them."""
+    return tuple(sorted(map(str.upper, names)))
 
 
 async def list_objects(store: ObjectStore, call: Call) -> ObjectList:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from s4_gateway.backend.abc import Buffer
 
@@ -54,15 +55,16 @@ class Location:
     region: str
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRow:
+class ObjectRow(NamedTuple):
+    """A tuple, because a page has a thousand of them."""
+
     key: str
     size: int
     etag: str | None
     """Unquoted; None = no validator, the element is left out."""
     modified: int
     storage_class: str = "STANDARD"
-    checksum_algorithms: Sequence[str] = ()
+    checksum_algorithms: tuple[str, ...] = ()
     checksum_type: str | None = None
 
 

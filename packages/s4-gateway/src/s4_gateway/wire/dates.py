@@ -23,10 +23,10 @@ def _http_day(day: int) -> str:
     return f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year:04}"
 
 
-@lru_cache(maxsize=1024)
-def _iso_day(day: int) -> str:
-    moment = time.gmtime(day * _DAY)
-    return f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}"
+@lru_cache(maxsize=4096)
+def _iso_minute(minute: int) -> str:
+    moment = time.gmtime(minute * 60)
+    return f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}T{moment.tm_hour:02}:{moment.tm_min:02}"
 
 
 def http_date(seconds: int) -> str:
@@ -38,9 +38,8 @@ def http_date(seconds: int) -> str:
 
 def iso_date(seconds: int) -> str:
     """As in S3's documents: `2009-10-12T17:50:30.000Z`."""
-    day, rest = divmod(seconds, _DAY)
-    minutes, second = divmod(rest, 60)
-    return f"{_iso_day(day)}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.000Z"
+    minute, second = divmod(seconds, 60)
+    return f"{_iso_minute(minute)}:{second:02}.000Z"
 
 
 def parse_http_date(value: str) -> int | None:

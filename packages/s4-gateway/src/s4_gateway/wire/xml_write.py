@@ -42,7 +42,8 @@ _NO_REGION: Final = "us-east-1"
 # references for these all the same, and clients that meet such keys ask for encoding-type=url.
 _SPECIAL = re.compile('[&<>"\x00-\x08\x0b-\x1f\ufffe\uffff]')
 _ENTITIES: Mapping[str, str] = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-_URL_UNSAFE = re.compile(r"[^A-Za-z0-9_.~/-]")
+_URL_SAFE: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~/-"
+_URL_UNSAFE = re.compile(f"[^{_URL_SAFE}]")
 
 
 def escape(text: str) -> str:
@@ -59,7 +60,8 @@ def url_encode(text: str) -> str:
     """encoding-type=url: the UTF-8 percent-encoded but for `/`. A space is `%20`, which clients decode alike whether they read `+` as a
     space or not.
     """
-    return _URL_UNSAFE.sub(_percent, text)
+    # Nearly always nothing is left: stripping finds that out in a fifth of the pattern's time.
+    return _URL_UNSAFE.sub(_percent, text) if text.strip(_URL_SAFE) else text
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -182,15 +184,24 @@ def _paging_v2(result: ObjectList, encode: Callable[[str], str]) -> str:
 
 def _object_rows(result: ObjectList, encode: Callable[[str], str]) -> str:
     owner = "" if result.owner is None else _person("Owner", result.owner)
-    rows: list[str] = []
-    for row in result.rows:
-        checksums = "".join(f"<ChecksumAlgorithm>{escape(name)}</ChecksumAlgorithm>" for name in row.checksum_algorithms)
-        rows.append(
-            f"<Contents><Key>{encode(row.key)}</Key><LastModified>{iso_date(row.modified)}</LastModified>{_etag(row.etag)}"
-            f"{checksums}{_optional('ChecksumType', row.checksum_type)}<Size>{row.size}</Size>{owner}"
-            f"<StorageClass>{escape(row.storage_class)}</StorageClass></Contents>"
-        )
-    return "".join(rows)
+    return "".join(
+        [
+            f"<Contents><Key>{encode(key)}</Key><LastModified>{iso_date(modified)}</LastModified>{_etag(etag)}"
+            f"{_listed_checksums(algorithms, checksum_type)}<Size>{size}</Size>{owner}{_storage_class(storage_class)}</Contents>"
+            for key, size, etag, modified, storage_class, algorithms, checksum_type in result.rows
+        ]
+    )
+
+
+@lru_cache(maxsize=256)
+def _listed_checksums(algorithms: tuple[str, ...], checksum_type: str | None) -> str:
+    names = "".join(f"<ChecksumAlgorithm>{escape(name)}</ChecksumAlgorithm>" for name in algorithms)
+    return names + _optional("ChecksumType", checksum_type)
+
+
+@lru_cache(maxsize=256)
+def _storage_class(name: str) -> str:
+    return f"<StorageClass>{escape(name)}</StorageClass>"
 
 
 def _copy(result: CopyDone) -> str:

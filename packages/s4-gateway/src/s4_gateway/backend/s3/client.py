@@ -34,6 +34,7 @@ from s4_gateway.backend.s3.batch import delete_batch, deleted
 from s4_gateway.backend.s3.credentials import Credentials
 from s4_gateway.backend.s3.download import empty_download, open_download, range_header
 from s4_gateway.backend.s3.headers import number, stored_headers, stored_object, unquoted, unusable
+from s4_gateway.backend.s3.listing import list_page
 from s4_gateway.backend.s3.moments import UploadStarts, interval
 from s4_gateway.backend.s3.options import Observer, S3Options
 from s4_gateway.backend.s3.probe import check_greeting, find_bucket, known, try_out
@@ -315,7 +316,7 @@ class S3Backend:
             ]
         )
         answer = await self._http.call(Request("list_objects", "GET", bucket_path(bucket), query))
-        return xml.list_page(answer.body)
+        return list_page(answer.body)
 
     # Multipart uploads
 

@@ -8,8 +8,8 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from s4_gateway.backend.abc import Bucket, ListEntry, ListPage, OpenUpload
-from s4_gateway.backend.s3.headers import unquoted, unusable
+from s4_gateway.backend.abc import Bucket, OpenUpload
+from s4_gateway.backend.s3.headers import unusable
 
 MAX_DOCUMENT_BYTES = 32 * 2**20
 """Most bytes of one answer that are held: a page of 1,000 keys of 1,024 bytes, each percent-encoded, stays below 5 MiB."""
@@ -129,24 +129,35 @@ def timestamp(value: str | None) -> int:
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() // 1)
 
 
-def _required(node: Node, name: str) -> str:
+def required(node: Node, name: str) -> str:
+    """Text of the first child of that name.
+
+    Raises:
+        BackendError: there is none.
+    """
     value = node.text(name)
     if value is None:
         raise unusable(f"{node.name} without {name}")
     return value
 
 
-def _count(value: str) -> int:
+def count(value: str) -> int:
+    """A size.
+
+    Raises:
+        BackendError: it is not a decimal number below 10^19.
+    """
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise unusable(f"size {value!r}")
     return int(value)
 
 
-def _plain(text: str) -> str:
-    return text
+def percent_decoded(text: str) -> str:
+    """A name as stores encode it on demand, `+` being a space.
 
-
-def _percent_decoded(text: str) -> str:
+    Raises:
+        BackendError: it is not the encoding of UTF-8.
+    """
     if "%" not in text and "+" not in text:
         return text
     try:
@@ -155,37 +166,12 @@ def _percent_decoded(text: str) -> str:
         raise unusable(f"name {text!r} is not UTF-8") from error
 
 
-def list_page(body: bytes) -> ListPage:
-    """A page of ListObjectsV2. Names are percent-decoded where the store says that it encoded them, `+` being a space.
-
-    Raises:
-        BackendError: something is missing, or the page is cut and tells no way on.
-    """
-    root = parse(body, "ListBucketResult")
-    decode = _percent_decoded if root.text("EncodingType") == "url" else _plain
-    try:
-        entries = [
-            ListEntry(
-                decode(item["Key"]), _count(item["Size"]), unquoted(item["ETag"]), timestamp(item["LastModified"]), item.get("StorageClass")
-            )
-            for item in root.texts("Contents")
-        ]
-    except KeyError as error:
-        raise unusable(f"a list entry without {error}") from error
-    prefixes = [decode(_required(item, "Prefix")) for item in root.all("CommonPrefixes")]
-    token = root.text("NextContinuationToken") or None
-    truncated = root.text("IsTruncated") == "true"
-    if truncated and token is None:
-        raise unusable("a list page is truncated but has no continuation token")
-    return ListPage(entries, prefixes, token if truncated else None)
-
-
 def bucket_page(body: bytes) -> tuple[Sequence[Bucket], str | None]:
     """(buckets, continuation token) of ListBuckets."""
     root = parse(body, "ListAllMyBucketsResult")
     holder = root.child("Buckets")
     buckets = (
-        [] if holder is None else [Bucket(_required(item, "Name"), timestamp(item.text("CreationDate"))) for item in holder.all("Bucket")]
+        [] if holder is None else [Bucket(required(item, "Name"), timestamp(item.text("CreationDate"))) for item in holder.all("Bucket")]
     )
     return buckets, root.text("ContinuationToken") or None
 
@@ -193,11 +179,11 @@ def bucket_page(body: bytes) -> tuple[Sequence[Bucket], str | None]:
 def upload_page(body: bytes) -> tuple[Sequence[OpenUpload], tuple[str, str] | None]:
     """(uploads, (key marker, upload id marker) of the next page or None) of ListMultipartUploads."""
     root = parse(body, "ListMultipartUploadsResult")
-    decode = _percent_decoded if root.text("EncodingType") == "url" else _plain
+    decode = percent_decoded if root.text("EncodingType") == "url" else str
     uploads = [
-        OpenUpload(decode(_required(item, "Key")), _required(item, "UploadId"), timestamp(item.text("Initiated")))
+        OpenUpload(decode(required(item, "Key")), required(item, "UploadId"), timestamp(item.text("Initiated")))
         for item in root.all("Upload")
     ]
     if root.text("IsTruncated") != "true":
         return uploads, None
-    return uploads, (decode(_required(root, "NextKeyMarker")), root.text("NextUploadIdMarker") or "")
+    return uploads, (decode(required(root, "NextKeyMarker")), root.text("NextUploadIdMarker") or "")
