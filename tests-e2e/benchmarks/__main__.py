@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -46,6 +47,8 @@ def _chosen(given: str, known: tuple[str, ...], option: str) -> list[str]:
 
 def main() -> int:
     """Measure, print, keep."""
+    # Whoever ends it by a signal must not be left with servers that run.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = _options()
     if options.render:
         page.publish(Run.load(page.KEPT))
