@@ -1,5 +1,6 @@
-"""The command `s4-gateway`: serve, or examine a backend."""
+"""The command `s4-gateway`: serve, examine a backend, or check an embedded store."""
 
+import json
 import logging
 import shutil
 import socket
@@ -14,6 +15,7 @@ from s4_gateway.errors import SettingsError
 from s4_gateway.settings import Settings, options
 
 if TYPE_CHECKING:
+    from s4_gateway.backend.local.check import Report
     from s4_gateway.client_keys import ClientKeys
     from s4_gateway.services import Plan
 
@@ -23,6 +25,10 @@ Given = dict[str, str | None]
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_LEFTOVERS = 3
+"""`check` found something that `--repair` would put right."""
+EXIT_DAMAGE = 4
+"""`check` found something that was stored and cannot be given back."""
 
 
 def with_settings(command: click.Command) -> None:
@@ -69,6 +75,47 @@ def examine(context: click.Context, /, **given: str | None) -> None:
     width = shutil.get_terminal_size((140, 24)).columns
     click.echo(doctor.render(report, width=max(width, 100)), nl=False)
     sys.exit(0 if report.healthy else EXIT_FAILURE)
+
+
+@main.command("check")
+@click.option("--data-dir", metavar="DIR", help="Directory of the store. [S4_DATA_DIR]")
+@click.option("--repair", is_flag=True, help="Put right what is provable: counts, orphans, and what a killed run left to do.")
+@click.option("--quick", is_flag=True, help="Compare sizes alone; the bytes of bodies are not read.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def check(context: click.Context, /, *, data_dir: str | None, repair: bool, quick: bool, as_json: bool) -> None:
+    """Examine an embedded store that no server uses: rows, files, and the bytes of every object.
+
+    Exit status: 0 when nothing is wrong, or all of it is repaired; 3 when --repair would help; 4 when something is damaged; 1 when the
+    store cannot be examined, also because a server uses it.
+    """
+    from s4_gateway.backend.abc import BackendError
+    from s4_gateway.backend.local.check import examine as examine_store
+
+    outer: Given = context.obj
+    directory = _settings({"data_dir": data_dir or outer["data_dir"]}).backend.data_dir
+    if directory is None:
+        _end(SettingsError("check looks at an embedded store: give --data-dir"))
+    try:
+        report = examine_store(directory, mend=repair, read=not quick)
+    except BackendError as error:
+        _end(error, EXIT_DAMAGE if error.code == "InternalError" else EXIT_FAILURE)
+    _tell(report, as_json=as_json)
+
+
+def _tell(report: "Report", *, as_json: bool) -> NoReturn:
+    from s4_gateway.backend.local.check import Weight
+
+    damages, leftovers = len(report.open(Weight.DAMAGE)), len(report.open(Weight.LEFTOVER))
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        for finding in report.findings:
+            click.echo(str(finding))
+        read = "read" if report.read else "not read"
+        click.echo(f"{report.objects} objects, {report.bodies} bodies, {report.stored_bytes} bytes, {read}")
+        click.echo(f"{damages} damaged, {leftovers} left over" if damages or leftovers else "nothing is wrong")
+    sys.exit(EXIT_DAMAGE if damages else EXIT_LEFTOVERS if leftovers else 0)
 
 
 with_settings(main)
@@ -141,6 +188,6 @@ def _announce(settings: Settings, address: tuple[str, int], keys: "ClientKeys") 
     click.echo("\n".join(lines))
 
 
-def _end(error: Exception) -> NoReturn:
+def _end(error: Exception, status: int = EXIT_FAILURE) -> NoReturn:
     click.echo(f"s4-gateway: {str(error) or type(error).__name__}", err=True)
-    sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILURE)
+    sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else status)

@@ -6,7 +6,7 @@ last reference. So a crash leaves at most files that no body names, which `sweep
 
 import errno
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import md5
 from pathlib import Path
@@ -51,6 +51,10 @@ class BlobFiles:
     def directory_of(self, body: int) -> str:
         """Where the blob's name is."""
         return f"{self._root}/{group_directory(body)}"
+
+    def path_of(self, body: int) -> str:
+        """The blob's file."""
+        return f"{self.directory_of(body)}/{file_name(body)}"
 
     def write(self, payload: Payload, is_abandoned: Callable[[], bool]) -> Content:
         """Store a payload in a new file and sync it; its name is not synced yet.
@@ -113,7 +117,11 @@ class BlobFiles:
 
     def open(self, body: int) -> int:
         """A descriptor for reading; FileNotFoundError where there is no such blob."""
-        return self._layer.open(f"{self.directory_of(body)}/{file_name(body)}")
+        return self._layer.open(self.path_of(body))
+
+    def size(self, descriptor: int) -> int:
+        """Bytes of an open blob; raises OSError."""
+        return self._layer.size(descriptor)
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """`size` bytes from `offset`, fewer only where the blob ends; raises OSError."""
@@ -130,7 +138,7 @@ class BlobFiles:
             directory = self.directory_of(body)
             directories.add(directory)
             try:
-                self._layer.unlink(f"{directory}/{file_name(body)}")
+                self._layer.unlink(self.path_of(body))
             except OSError:
                 failed.add(body)
         for directory in directories - {self.directory_of(self._ids.latest)}:
@@ -154,11 +162,29 @@ class BlobFiles:
 
     def bodies_in(self, group: str) -> set[int]:
         """The bodies whose files are in a directory; other files are not ours and stay."""
-        found: set[int] = set()
-        for name in self._layer.names(group):
-            with suppress(ValueError):
-                found.add(int(name, 16))
-        return found
+        bodies = {self.body_at(f"{group}/{name}") for name in self._layer.names(group)}
+        return {body for body in bodies if body is not None}
+
+    def all_files(self) -> Iterator[str]:
+        """The path of every file below the directory of blobs, in order; raises OSError."""
+        with suppress(FileNotFoundError):  # No blob was ever written.
+            yield from self._files_below(self._root)
+
+    def _files_below(self, directory: str) -> Iterator[str]:
+        for name in sorted(self._layer.names(directory)):
+            path = f"{directory}/{name}"
+            try:
+                yield from self._files_below(path)
+            except NotADirectoryError:
+                yield path
+
+    def body_at(self, path: str) -> int | None:
+        """The body that has its file at a path; None where none can."""
+        try:
+            body = int(path.rpartition("/")[2], 16)
+        except ValueError:
+            return None
+        return body if self.path_of(body) == path else None
 
     def remove_empty(self, epoch: int, groups: Iterable[str]) -> None:
         """Remove what is left of an epoch's directories where they are empty."""

@@ -78,6 +78,10 @@ class FileLayer:
             data += more
         return data
 
+    def size(self, descriptor: int) -> int:
+        """The file's length in bytes."""
+        return os.fstat(descriptor).st_size
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 

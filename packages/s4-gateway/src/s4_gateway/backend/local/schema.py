@@ -126,6 +126,23 @@ def open_reader(directory: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_examiner(directory: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, not even the log, on a database that is a store's.
+
+    Raises:
+        BackendError: the file is not one of ours, or cannot be opened.
+    """
+    path = directory / FILE_NAME
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            connection.close()
+            raise unavailable(f"{path} is not a store of S4")
+    except sqlite3.Error as error:
+        raise database_error(error, f"opening {path}") from error
+    return connection
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # Transactions are begun and ended by hand; a connection is used by one thread at a time, but closed by another.
     return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
