@@ -1,10 +1,14 @@
 """kill -9 of the embedded store under load: what was acknowledged is there, whole, and what was not is whole or absent."""
 
 import hashlib
+import os
 import random
 import signal
+import subprocess
+import sysconfig
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,9 @@ from servers.stores import Store
 
 pytestmark = pytest.mark.servers("embedded")
 PROCESSES, KILLS_A_ROUND = 3, 3
-GATEWAY_ROUNDS = 5
+GATEWAY_ROUNDS = 3
+COMMAND = Path(sysconfig.get_path("scripts")) / "s4-gateway"
+IN_USE = 1
 
 
 @pytest.mark.timeout(3600)
@@ -43,6 +49,8 @@ class Writer(threading.Thread):
         self._random = random.Random(f"{seed} {number}")
         self._acknowledged = acknowledged
         self.writes = 0
+        self.over = threading.Event()
+        """The gateway is about to go."""
 
     def run(self) -> None:
         for turn in range(1_000_000):
@@ -58,29 +66,41 @@ class Writer(threading.Thread):
                 else:
                     self._s3.put_object(Bucket="bucket", Key=key, Body=body)
             except (BotoCoreError, ClientError):
-                return
+                if self.over.is_set():
+                    return
+                continue  # Its worker was killed; another one answers the next request.
             self._acknowledged[key] = {digest}
             self.writes += 1
 
 
 def test_killed_gateways(fresh_store: Store, start_gateway: StartGateway, tmp_path: Path) -> None:
-    """The same through whole gateways: every object reads back as one of the bodies that it may have, and nothing open is left."""
+    """The same through gateways of two workers: each object reads back as one of the bodies that it may have, and no check finds damage."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
+    choice = random.Random(seed)
     acknowledged: dict[str, set[bytes]] = {}
-    gateway = start_gateway(fresh_store, state=tmp_path / "state")
+    gateway = start_gateway(fresh_store, "--workers", "2", state=tmp_path / "state")
     gateway.client().create_bucket(Bucket="bucket")
     for turn in range(GATEWAY_ROUNDS):
         s3 = gateway.client(retries={"total_max_attempts": 1}, max_pool_connections=8, read_timeout=10)
         writers = [Writer(s3, number, seed + turn, acknowledged) for number in range(4)]
         for writer in writers:
             writer.start()
-        time.sleep(random.Random(f"{seed} {turn}").uniform(0.3, 1.5))
+        time.sleep(choice.uniform(0.3, 1.0))
+        os.kill(choice.choice(gateway.workers()), signal.SIGKILL)
+        time.sleep(choice.uniform(0.3, 1.0))
+        workers = gateway.workers()
+        for writer in writers:
+            writer.over.set()
         gateway.process.stop(signal.SIGKILL)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         for writer in writers:
             writer.join(30)
         assert sum(writer.writes for writer in writers) > 0
-        gateway = start_gateway(fresh_store, state=tmp_path / "state")
+        assert check_when_free(fresh_store) in {0, 3}, "damage"
+        gateway = start_gateway(fresh_store, "--workers", "2", state=tmp_path / "state")
         s3 = gateway.client()
         found = {entry["Key"]: entry for entry in s3.list_objects_v2(Bucket="bucket").get("Contents", ())}
         for key, allowed in acknowledged.items():
@@ -93,3 +113,22 @@ def test_killed_gateways(fresh_store: Store, start_gateway: StartGateway, tmp_pa
             assert digest in allowed, f"{key} holds what nobody wrote, or what was overwritten"
             assert (found[key]["Size"], answer["ETag"]) == (len(body), found[key]["ETag"])
             acknowledged[key] = {digest}
+    assert check(fresh_store)[0] == IN_USE
+    gateway.process.stop()
+    assert check(fresh_store, "--repair")[0] == 0
+    status, output = check(fresh_store)
+    assert (status, output.splitlines()[-1]) == (0, "nothing is wrong")
+
+
+def check(store: Store, *options: str) -> tuple[int, str]:
+    """Exit status and output of `s4-gateway check`."""
+    done = subprocess.run([COMMAND, "check", *store.arguments, *options], capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout
+
+
+def check_when_free(store: Store) -> int:
+    """The same, once the killed processes have let go of the store; the exit status."""
+    deadline = time.monotonic() + 10
+    while (status := check(store, "--quick")[0]) == IN_USE and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return status
