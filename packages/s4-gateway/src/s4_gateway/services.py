@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 SPARE_CONNECTIONS = 64
 """Connections to the backend beside one for each client connection."""
+CACHE_BYTES, LEAST_CACHE_BYTES = 32 << 20, 8 << 20
+"""Attributes in memory, of all workers together, and of one at least; a small object's are about 400 bytes."""
 STRAGGLER_SECONDS = 5.0
 """Requests cancelled at the end of the drain get so long to abort what they opened, before the backend is closed under them."""
 
@@ -239,7 +241,7 @@ def assemble(
         store=ObjectStore(
             backend,
             options=options or store_options(settings),
-            cache=AttributeCache(state_dir and state_dir / "attributes.sqlite"),
+            cache=AttributeCache(state_dir and state_dir / "attributes.sqlite", memory_bytes=_cache_bytes(place)),
             journal=Journal(state_dir and state_dir / "journal.sqlite"),
             place=place,
         ),
@@ -249,6 +251,11 @@ def assemble(
         access_log=AccessLog(log_stream or sys.stderr.buffer, settings.log.log_format, dropped=metrics.lines_dropped),
         census=Census(metrics, place) if place is not None else None,
     )
+
+
+def _cache_bytes(place: Place | None) -> int:
+    """Of attributes in this process's memory."""
+    return CACHE_BYTES if place is None else max(LEAST_CACHE_BYTES, CACHE_BYTES // place.board.count)
 
 
 def store_options(settings: Settings) -> StoreOptions:

@@ -1,8 +1,11 @@
 """The attribute cache: what it remembers over restarts, and that nothing that happens to its file fails a request."""
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from s4_format import FrameTable, Part
 from s4_gateway.backend.abc import ListEntry, StoredObject
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.state import cache as cache_module
+from s4_gateway.state import cache_file
 from s4_gateway.state.cache import AttributeCache, Entry
 
 ATTRIBUTES = Attributes(
@@ -149,7 +153,7 @@ async def test_file_damaged_while_it_is_used(tmp_path: Path) -> None:
 
 async def test_file_locked_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock neither blocks nor fails anything, and never costs the other process its file."""
-    monkeypatch.setattr(cache_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(cache_file, "PATIENCE_SECONDS", 0.05)
     await filled(tmp_path / "cache")
     other = sqlite3.connect(tmp_path / "cache", isolation_level=None)
     async with opened(tmp_path / "cache") as cache:
@@ -209,3 +213,102 @@ async def test_memory_stays_within_its_limit() -> None:
         kept = cache.get("bucket", "giant")
         assert kept is not None
         assert (kept.attributes.size, kept.attributes.frames, kept.attributes.index_absent) == (10**6, None, False)
+
+
+async def written(cache: AttributeCache) -> None:
+    """Until everything that waits is in the file."""
+    while cache._dirty or cache._writing:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_processes_share_the_file(tmp_path: Path) -> None:
+    """What one process learned another one knows, for single objects and listings, also where it knew the object as it was before."""
+    newer = replace(ENTRY, etag="newer", attributes=replace(ATTRIBUTES, size=5))
+    async with opened(tmp_path / "cache") as one, opened(tmp_path / "cache") as other:
+        one.put("bucket", KEY, ENTRY)
+        await written(one)
+        assert await both(other) == [ATTRIBUTES, ATTRIBUTES]
+        other.put("bucket", KEY, newer)
+        await written(other)
+        assert one.match("bucket", StoredObject(KEY, 162, "newer", 1001)) == newer.attributes
+        one.put("bucket", KEY, ENTRY)
+        await written(one)
+        assert await other.get_many("bucket", [ListEntry(KEY, 162, "etag", 1001)]) == {KEY: ATTRIBUTES}
+        assert other.match("bucket", StoredObject(KEY, 162, "another", 1001)) is None
+
+
+async def test_a_damaged_file_is_made_anew_once(tmp_path: Path) -> None:
+    """The first process that meets the damage makes a new file, and the others go over to it instead of making yet another one."""
+    path = tmp_path / "cache"
+    await filled(path, 2000)
+    async with opened(path) as one, opened(path) as other, opened(path) as third:
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 300_000)
+        for number in range(2000):
+            one.get("bucket", KEY + str(number))
+        one.put("bucket", "of one", ENTRY)
+        await written(one)
+        made = path.stat().st_ino
+        for cache, key in ((other, "of the other"), (third, "of the third"), (one, "of one again")):
+            cache.put("bucket", key, ENTRY)
+            await written(cache)
+        assert path.stat().st_ino == made
+        assert other.get("bucket", "of one") == ENTRY
+        assert third.get("bucket", "of the other") == ENTRY
+        assert one.get("bucket", "of the third") == ENTRY
+
+
+async def test_nobody_waits_for_a_writer(tmp_path: Path) -> None:
+    """While another process holds the file's lock for long, look-ups and listings answer at once with what is known."""
+    await filled(tmp_path / "cache")
+    other = sqlite3.connect(tmp_path / "cache", isolation_level=None)
+    async with opened(tmp_path / "cache") as cache:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM attributes")
+        cache.put("bucket", "waits to be written", ENTRY)
+        await asyncio.sleep(cache_module.FLUSH_SECONDS + 0.2)
+        began = time.monotonic()
+        assert await both(cache) == [ATTRIBUTES, ATTRIBUTES]
+        assert cache.get("bucket", "waits to be written") == ENTRY
+        assert time.monotonic() - began < 0.5
+        other.execute("ROLLBACK")
+        other.close()
+        await written(cache)
+    async with opened(tmp_path / "cache") as cache:
+        assert cache.get("bucket", "waits to be written") == ENTRY
+
+
+async def test_a_file_that_can_be_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that could not be used at start is tried again later."""
+    monkeypatch.setattr(cache_file, "REOPEN_SECONDS", 0.0)
+    folder = tmp_path / "folder"
+    folder.write_bytes(b"")
+    async with opened(folder / "cache") as cache:
+        folder.unlink()
+        cache.put("bucket", KEY, ENTRY)
+        await written(cache)
+    async with opened(folder / "cache") as cache:
+        assert await both(cache) == [ATTRIBUTES, ATTRIBUTES]
+
+
+async def test_the_oldest_rows_go_first(tmp_path: Path) -> None:
+    """At its limit the file keeps what was written last."""
+    async with opened(tmp_path / "cache", disk_bytes=1_000_000) as cache:
+        for number in range(4000):
+            cache.put("bucket", f"key{number}", ENTRY)
+            if number % 500 == 499:
+                await written(cache)
+    async with opened(tmp_path / "cache") as cache:
+        assert cache.get("bucket", "key3999") == ENTRY
+        assert cache.get("bucket", "key0") is None
+
+
+async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file takes nothing, only so many entries wait for it; the others are known in memory all the same."""
+    monkeypatch.setattr(cache_module, "MOST_PENDING", 10)
+    async with opened(tmp_path / "cache") as cache:
+        for number in range(100):
+            cache.put("bucket", f"key{number}", ENTRY)
+        assert len(cache._dirty) == 10
+        assert cache.get("bucket", "key99") == ENTRY

@@ -6,41 +6,23 @@ with it. It holds attributes only, never headers, tags, lock or metadata. Losing
 
 import asyncio
 import contextlib
-import logging
-import sqlite3
-import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from s4_gateway.backend.abc import ListEntry, StoredObject
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.state.attribute_codec import pack_attributes, unpack_attributes
+from s4_gateway.state.cache_file import CacheFile, Row
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS attributes (
-    bucket TEXT NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL, size INTEGER NOT NULL,
-    earliest INTEGER NOT NULL, latest INTEGER NOT NULL, packed BLOB NOT NULL,
-    PRIMARY KEY (bucket, key)
-) WITHOUT ROWID
-"""
-_ONE = "SELECT etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key = ?"
-_SELECT = "SELECT key, etag, size, earliest, latest, packed FROM attributes WHERE bucket = ? AND key IN ({marks})"
-_PUT = "INSERT OR REPLACE INTO attributes VALUES (?, ?, ?, ?, ?, ?, ?)"
-_DROP = "DELETE FROM attributes WHERE bucket = ? AND key = ?"
-_TRIM = "DELETE FROM attributes WHERE random() & 3 = 0"
-VERSION = 2
 MAX_PACKED_BYTES = 1 << 20
 """Larger entries (indexes of above about 30,000 frames) stay in memory only: reading them from SQLite costs more than the trailer."""
 FLUSH_AT = 256
 FLUSH_SECONDS = 0.5
-PATIENCE_SECONDS = 5.0
-"""How long a write waits for another process."""
-
-_log = logging.getLogger(__name__)
+MOST_PENDING = 20_000
+"""Entries that wait to be written; while there are so many, new ones stay in memory only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +49,10 @@ class Entry:
 
 
 class AttributeCache:
-    """Newest entry per (bucket, key), in memory and behind it in one SQLite file, whose work runs in a thread of its own.
+    """Newest entry per (bucket, key), in memory and behind it in one file that other processes use too, written by a thread of its own.
 
-    Nothing that happens to the file fails a request: what cannot be read is not known, what cannot be written is forgotten.
+    Nothing that happens to the file fails a request or makes it wait: what cannot be read is not known, what cannot be written is
+    forgotten. Where an entry in memory does not fit what the backend says, the file is asked: another process may have written the object.
     """
 
     def __init__(self, path: Path | None = None, *, memory_bytes: int = 32 << 20, disk_bytes: int = 1 << 30) -> None:
@@ -79,19 +62,17 @@ class AttributeCache:
         self._disk_bytes = disk_bytes
         self._dirty: dict[tuple[str, str], Entry | None] = {}
         self._writing: dict[tuple[str, str], Entry | None] = {}
-        self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="s4-cache") if path else None
-        self._database: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._lock = threading.Lock()
+        self._file = CacheFile(path, limit=disk_bytes) if path else None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="s4-cache")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="s4-cache-read")
         self._flusher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the file; one that is damaged or of another version is made anew, since all of it can be rebuilt. One that cannot be used
         is done without.
         """
-        if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        if self._file is not None:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._file.open)
 
     async def close(self) -> None:
         """Write what is pending and close the file."""
@@ -99,9 +80,10 @@ class AttributeCache:
             self._flusher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
-        if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-            self._thread.shutdown()
+        if self._file is not None:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
+        self._writer.shutdown()
+        self._reader.shutdown()
 
     def get(self, bucket: str, key: str) -> Entry | None:
         """The newest entry known for the key, to be checked against the backend's next answer."""
@@ -109,19 +91,7 @@ class AttributeCache:
         if entry is not None:
             self._entries.move_to_end((bucket, key))
             return entry
-        reader = self._reader
-        if reader is None or self._outdated(bucket, key):
-            return None
-        try:
-            with self._lock:
-                row = reader.execute(_ONE, (bucket, key)).fetchone()
-            if row is None:
-                return None
-            entry = _entry(row)
-        except (sqlite3.Error, ValueError):
-            return None
-        self._remember(bucket, key, entry)
-        return entry
+        return self._look_up(bucket, key)
 
     async def get_many(self, bucket: str, entries: Iterable[ListEntry]) -> Mapping[str, Attributes]:
         """Attributes of those listed bodies that are known, by key."""
@@ -129,22 +99,24 @@ class AttributeCache:
         missing: dict[str, ListEntry] = {}
         for listed in entries:
             entry = self._entries.get((bucket, listed.key))
-            if entry is None:
-                if not self._outdated(bucket, listed.key):
-                    missing[listed.key] = listed
-            elif entry.describes(listed):
+            if entry is not None and entry.describes(listed):
                 found[listed.key] = entry.attributes
-        if missing and self._thread is not None:
-            rows = await asyncio.get_running_loop().run_in_executor(self._thread, self._select, bucket, list(missing))
-            for key, entry in rows.items():
-                if entry.describes(missing[key]):
+            elif not self._outdated(bucket, listed.key):
+                missing[listed.key] = listed
+        if missing and self._file is not None:
+            rows = await asyncio.get_running_loop().run_in_executor(self._reader, self._file.many, bucket, list(missing))
+            for key, row in rows.items():
+                entry = _entry(row)
+                if entry is not None and entry.describes(missing[key]):
                     self._remember(bucket, key, entry)
                     found[key] = entry.attributes
         return found
 
     def match(self, bucket: str, stored: StoredObject) -> Attributes | None:
         """Attributes of exactly this stored body, if known."""
-        entry = self.get(bucket, stored.key)
+        entry = self._entries.get((bucket, stored.key))
+        if entry is None or not entry.describes(stored):
+            entry = self._look_up(bucket, stored.key)
         return entry.attributes if entry is not None and entry.describes(stored) else None
 
     def put(self, bucket: str, key: str, entry: Entry) -> None:
@@ -162,6 +134,15 @@ class AttributeCache:
         if gone is not None:
             self._weight -= gone.weight
         self._mark(bucket, key, None)
+
+    def _look_up(self, bucket: str, key: str) -> Entry | None:
+        """What the file says."""
+        if self._file is None or self._outdated(bucket, key):
+            return None
+        entry = _entry(self._file.one(bucket, key))
+        if entry is not None:
+            self._remember(bucket, key, entry)
+        return entry
 
     def _outdated(self, bucket: str, key: str) -> bool:
         """Whether the file's row for the key, if there is one, is about to go."""
@@ -181,7 +162,7 @@ class AttributeCache:
             self._weight -= evicted.weight
 
     def _mark(self, bucket: str, key: str, entry: Entry | None) -> None:
-        if self._thread is None:
+        if self._file is None or (len(self._dirty) >= MOST_PENDING and (bucket, key) not in self._dirty):
             return
         self._dirty[bucket, key] = entry
         if self._flusher is None or self._flusher.done():
@@ -192,121 +173,34 @@ class AttributeCache:
             if len(self._dirty) < FLUSH_AT:
                 await asyncio.sleep(FLUSH_SECONDS)
             self._writing, self._dirty = self._dirty, {}
-            if self._thread is not None:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._write, self._writing)
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, self._writing)
             self._writing = {}
 
-    # Below: in the cache's own thread.
-
-    def _open(self) -> None:
-        assert self._path is not None
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._database = _connect(self._path)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:
-                self._remove()
-                self._database = _connect(self._path)
-            # Without patience: it is asked on the event loop.
-            self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
-        except (sqlite3.Error, OSError) as error:
-            _log.warning("the attribute cache is kept in memory only: %s", error)
-            self._shut()
-
-    def _remove(self) -> None:
-        assert self._path is not None
-        for end in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-
-    def _shut(self) -> None:
-        with self._lock:
-            for connection in (self._database, self._reader):
-                if connection is not None:
-                    connection.close()
-            self._database = self._reader = None
+    def _write(self, batch: Mapping[tuple[str, str], Entry | None]) -> None:
+        """In the writer's thread."""
+        assert self._file is not None
+        self._file.write({address: None if entry is None else _row(entry) for address, entry in batch.items()})
 
     def _close(self) -> None:
+        """In the writer's thread."""
+        assert self._file is not None
         batch, self._dirty = self._dirty, {}
-        self._write(batch)
-        self._shut()
-
-    def _select(self, bucket: str, keys: list[str]) -> dict[str, Entry]:
-        found: dict[str, Entry] = {}
-        if self._database is None:
-            return found
-        try:
-            for at in range(0, len(keys), 500):
-                some = keys[at : at + 500]
-                marks = ",".join("?" * len(some))
-                for key, *row in self._database.execute(_SELECT.format(marks=marks), (bucket, *some)):
-                    with contextlib.suppress(ValueError):
-                        found[key] = _entry(row)
-        except sqlite3.Error as error:
-            _log.debug("the attribute cache could not be read: %s", error)
-        return found
-
-    def _write(self, batch: Mapping[tuple[str, str], Entry | None]) -> None:
-        if self._database is None:
-            return
-        gone: list[tuple[str, str]] = []
-        kept: list[tuple[str, str, str, int, int, int, bytes]] = []
-        for (bucket, key), entry in batch.items():
-            packed = pack_attributes(entry.attributes) if entry is not None else b""
-            if entry is None or len(packed) > MAX_PACKED_BYTES:
-                gone.append((bucket, key))
-            else:
-                kept.append((bucket, key, entry.etag, entry.size, entry.earliest, entry.latest, packed))
-        try:
-            self._commit(self._database, gone, kept)
-        except sqlite3.OperationalError as error:
-            # A full disk or a lock held by another worker only costs a cache entry.
-            _log.debug("the attribute cache could not be written: %s", error)
-        except sqlite3.DatabaseError as error:
-            _log.warning("the attribute cache is damaged and made anew: %s", error)
-            self._shut()
-            self._remove()
-            self._open()
-
-    def _commit(
-        self, database: sqlite3.Connection, gone: list[tuple[str, str]], kept: list[tuple[str, str, str, int, int, int, bytes]]
-    ) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            database.executemany(_DROP, gone)
-            database.executemany(_PUT, kept)
-            while _used_bytes(database) > self._disk_bytes and database.execute(_TRIM).rowcount:
-                pass
-            database.execute("COMMIT")
-        except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):
-                database.execute("ROLLBACK")
-            raise
+        if batch:
+            self._write(batch)
+        self._file.close()
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    """A row's entry; ValueError where it is not this version's."""
-    etag, size, earliest, latest, packed = row
-    return Entry(etag, size, earliest, latest, unpack_attributes(packed))
+def _row(entry: Entry) -> Row | None:
+    """As it is kept in the file; None where it is too large for it."""
+    packed = pack_attributes(entry.attributes)
+    return None if len(packed) > MAX_PACKED_BYTES else Row(entry.etag, entry.size, entry.earliest, entry.latest, packed)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE_SECONDS)
+def _entry(row: Row | None) -> Entry | None:
+    """What a row says; None where that is not this version's, or damaged."""
+    if row is None:
+        return None
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = OFF")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, VERSION):
-            raise sqlite3.DatabaseError(f"attribute cache has version {version}")
-        database.execute(SCHEMA)
-        database.execute(f"PRAGMA user_version = {VERSION}")
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database
-
-
-def _used_bytes(database: sqlite3.Connection) -> int:
-    sizes = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")]
-    return int((sizes[0] - sizes[1]) * sizes[2])
+        return Entry(row.etag, row.size, row.earliest, row.latest, unpack_attributes(row.packed))
+    except ValueError:
+        return None
