@@ -22,6 +22,7 @@ from s4_gateway.errors import SettingsError
 from s4_gateway.observe import Metrics
 from s4_gateway.serve.acceptor import Acceptor
 from s4_gateway.serve.connection import Connection
+from s4_gateway.serve.heap import keep_freed_blocks
 from s4_gateway.serve.limits import Limits
 from s4_gateway.serve.listener import Listener
 from s4_gateway.serve.worker import SIGNALS, Station
@@ -202,6 +203,7 @@ def serve(services: Services, listening: socket.socket, *, ready: Callable[[], N
         Exception: why the services could not start.
     """
     listen = services.settings.listen
+    keep_freed_blocks()
     raise_descriptor_limit(2 * listen.max_concurrent_connections + SPARE_DESCRIPTORS)
     app = build_app(services)
     server = GatewayServer(
