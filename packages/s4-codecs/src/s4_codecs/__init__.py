@@ -24,7 +24,7 @@ from s4_codecs.api import (
     gpu_available,
 )
 from s4_codecs.checksums import ALGORITHMS, CRC_ALGORITHMS, Digests, combine_crc, crc64nvme, crc_bytes
-from s4_codecs.decode import Decoded, DecodeTask, ObjectDecoder, open_decoder
+from s4_codecs.decode import Decoded, DecodeTask, ObjectDecoder, decode_only_frame, open_decoder
 from s4_codecs.dispatch import AlwaysDispatcher, Dispatcher, GpuPreference, SamplingDispatcher
 from s4_codecs.drive import decode_async, decode_threaded, encode_async, encode_threaded
 from s4_codecs.encode import EncodedFrame, EncodeOptions, FrameTask, ObjectEncoder
@@ -101,6 +101,7 @@ __all__ = [
     "decode_async",
     "decode_frame",
     "decode_object",
+    "decode_only_frame",
     "decode_payload",
     "decode_threaded",
     "decompress",

@@ -7,7 +7,7 @@ order to get the plaintext. Frames too large to be held are `DecodeStream`s inst
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from s4_format import Buffer, FrameEntry, FrameHeader, FrameTable, Manifest
+from s4_format import FRAME_HEADER_BYTES, FRAME_MAGIC, Buffer, FrameEntry, FrameHeader, FrameTable, Manifest, parse_frame_header
 
 from s4_codecs._buffer import Pieces, as_bytes_view, joined
 from s4_codecs._items import ItemScanner, Mark
@@ -244,6 +244,26 @@ class ObjectDecoder:
             found = FrameEntry(self._cursor, header.original_size, self._scanner.item_offset, header.stored_size)
             if self._frame >= len(self._expect) or self._expect[self._frame] != found:
                 raise IndexMismatchError(f"frame {self._frame} is not where and what the index says: {found}")
+
+
+def decode_only_frame(body: Buffer, *, original_size: int, dictionary: bytes | None = None) -> bytes | memoryview | None:
+    """The plaintext of a body that is one frame and nothing else, which most small objects are; None for every other body.
+
+    Args:
+        body: the whole stored body.
+        original_size: plaintext bytes of the object.
+        dictionary: for a frame of cpu-zstd-dict.
+
+    Raises:
+        SizeMismatchError, CorruptPayloadError, CrcMismatchError, CodecUnavailableError, DictionaryError: it is one, and damaged or not
+            decodable here.
+    """
+    if len(body) < FRAME_HEADER_BYTES or bytes(body[: len(FRAME_MAGIC)]) != FRAME_MAGIC:
+        return None
+    header = parse_frame_header(body)
+    if header.stored_size != len(body) or header.original_size != original_size:
+        return None
+    return decode_frame(header, memoryview(body)[FRAME_HEADER_BYTES:], dictionary=dictionary, max_original_size=original_size)
 
 
 def open_decoder(

@@ -4,8 +4,9 @@ Keys are written without the HTTP prefix `x-amz-meta-`. Every key that begins wi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from re import compile as pattern
 from types import MappingProxyType
 from typing import Self
@@ -141,10 +142,9 @@ class Manifest:
         Raises:
             ManifestError: DUPLICATE_KEY, INVALID_VALUE (`s4-trailer` only).
         """
-        found = _own_keys(metadata)
-        values: dict[str, object] = {}
+        values = dict(_ABSENT)
         checksums: dict[str, str] = {}
-        for key, value in found.items():
+        for key, value in _own_keys(metadata).items():
             entry = _ENTRIES.get(key)
             if entry is None:
                 if _is_checksum(key, value):
@@ -153,10 +153,15 @@ class Manifest:
                 values[entry.name] = entry.read(value)
             elif key == MetadataKey.TRAILER:
                 raise ManifestError(f"{key} is {value!r}, which no known trailer is marked by", Reason.INVALID_VALUE)
-        label = values.get("codec_label")
+        label = values["codec_label"]
         if isinstance(label, str):
             values["codec"] = _known_codec(label)
-        return cls(**values, checksums=checksums)  # type: ignore[arg-type]
+        values["checksums"] = MappingProxyType(checksums)
+        # Not by the constructor: it would check again what was checked on the way.
+        manifest = object.__new__(cls)
+        for field_name, field_value in values.items():
+            object.__setattr__(manifest, field_name, field_value)
+        return manifest
 
     def to_metadata(self) -> dict[str, str]:
         """The user metadata that says this, in the order of `MetadataKey`, checksums last."""
@@ -201,19 +206,21 @@ def select_reserved(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_own(key: str) -> bool:
-    return key[: len(METADATA_PREFIX)].lower() == METADATA_PREFIX
+    return key.lower().startswith(METADATA_PREFIX)
 
 
 def _own_keys(metadata: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in metadata.items():
-        if _is_own(key):
-            if key.lower() in found:
-                raise ManifestError(f"metadata has {key.lower()} twice", Reason.DUPLICATE_KEY)
-            found[key.lower()] = value
+        lower = key.lower()
+        if lower.startswith(METADATA_PREFIX):
+            if lower in found:
+                raise ManifestError(f"metadata has {lower} twice", Reason.DUPLICATE_KEY)
+            found[lower] = value
     return found
 
 
+@lru_cache(maxsize=64)
 def _known_codec(label: str) -> CodecId | None:
     try:
         return codec_from_label(label)
@@ -221,12 +228,15 @@ def _known_codec(label: str) -> CodecId | None:
         return None
 
 
-def _matches(regex: str) -> Callable[[str], bool]:
-    compiled = pattern(regex)
-    return lambda value: compiled.fullmatch(value) is not None
+Judge = Callable[[str], object]
+"""Tells by the truth of its result whether a value is allowed."""
 
 
-def _decimal(limit: int) -> Callable[[str], bool]:
+def _matches(regex: str) -> Judge:
+    return pattern(regex).fullmatch
+
+
+def _decimal(limit: int) -> Judge:
     """Plain decimal digits, at most 20 of them so that no text costs more than a short conversion."""
     digits = _matches("[0-9]{1,20}")
     return lambda value: digits(value) and int(value) <= limit
@@ -237,7 +247,7 @@ _is_checksum_value = _matches("[A-Za-z0-9+/]{4,88}={0,2}(-[0-9]{1,5})?")
 
 
 def _is_checksum(key: str, value: str) -> bool:
-    return _is_checksum_key(key) and _is_checksum_value(value)
+    return bool(_is_checksum_key(key) and _is_checksum_value(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +255,7 @@ class _Entry:
     """How one key is read and written: field of `Manifest`, values that the syntax allows, what a text stands for."""
 
     name: str
-    allows: Callable[[str], bool]
+    allows: Judge
     read: Callable[[str], object] = str
     flag: str | None = None
     """For markers: the one text that sets them."""
@@ -286,3 +296,6 @@ _ENTRIES: Mapping[str, _Entry] = {
     MetadataKey.CRC64NVME: _text("crc64nvme", "[A-Za-z0-9+/]{11}="),
     MetadataKey.CHECKSUM_TYPE: _text("checksum_type", "FULL_OBJECT|COMPOSITE"),
 }
+
+_ABSENT: Mapping[str, object] = {entry.name: entry.default for entry in fields(Manifest)}
+"""The manifest of a body without metadata."""

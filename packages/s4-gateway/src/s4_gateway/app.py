@@ -81,29 +81,31 @@ class S3App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        with self._services.in_flight():
-            try:
-                if REFUSED in scope:
-                    raise scope[REFUSED]
-                exchange.call = call = self._parser.parse(scope, exchange.receive)
-                exchange.call = call = self._services.authenticator.authenticate(call)
-                entry = TABLE[call.operation]
-                exchange.writes = entry.writes
-                authorize(call, entry)
-                refuse_unbuilt(call)
-                if entry.run is None:
-                    raise S3Error("NotImplemented", f"{call.operation} is not implemented.")
-                result = await entry.run(self._services.store, call)
-                if isinstance(result, PendingUpload):
-                    result = replace(result, done=self._completed(exchange, result.done))
-                await respond(exchange.send, call, result, method=call.method)
-            except asyncio.CancelledError:
-                exchange.gone()
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes an answer
-                await self._fail(exchange, error)
-            finally:
-                self._record(exchange)
+        services = self._services
+        services.request_began()
+        try:
+            if REFUSED in scope:
+                raise scope[REFUSED]
+            exchange.call = call = self._parser.parse(scope, exchange.receive)
+            services.authenticator.authenticate(call)
+            entry = TABLE[call.operation]
+            exchange.writes = entry.writes
+            authorize(call, entry)
+            refuse_unbuilt(call)
+            if entry.run is None:
+                raise S3Error("NotImplemented", f"{call.operation} is not implemented.")
+            result = await entry.run(services.store, call)
+            if isinstance(result, PendingUpload):
+                result = replace(result, done=self._completed(exchange, result.done))
+            await respond(exchange.send, call, result, method=call.method)
+        except asyncio.CancelledError:
+            exchange.gone()
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes an answer
+            await self._fail(exchange, error)
+        finally:
+            self._record(exchange)
+            services.request_ended()
 
     async def _fail(self, exchange: "Exchange", error: Exception) -> None:
         if isinstance(error, ClientDisconnected):
@@ -208,23 +210,43 @@ class Exchange:
 
     def record(self) -> Record:
         """All of it, at the end."""
-        call = self.call
-        client = self._scope.get("client")
+        call, scope = self.call, self._scope
+        client = scope.get("client")
+        seconds = time.perf_counter() - self._began
+        status = self.status if self.status is not None else CLIENT_CLOSED
+        if call is None:
+            return Record(
+                request_id=self.request_id,
+                operation=self.operation,
+                method=self.method,
+                bucket="",
+                key="",
+                principal=None,
+                status=status,
+                code=self.code,
+                received=self.received,
+                sent=self.sent,
+                seconds=seconds,
+                source_ip=client[0] if client else None,
+                user_agent=None,
+                notes=NO_NOTES,
+            )
+        principal = call.principal
         return Record(
-            request_id=self.request_id,
-            operation=self.operation,
-            method=self.method,
-            bucket=call.bucket if call is not None else "",
-            key=call.key if call is not None else "",
-            principal=call.principal.access_key if call is not None and call.principal is not None else None,
-            status=self.status if self.status is not None else CLIENT_CLOSED,
-            code=self.code,
-            received=self.received,
-            sent=self.sent,
-            seconds=time.perf_counter() - self._began,
-            source_ip=client[0] if client else None,
-            user_agent=call.headers.get("user-agent") if call is not None else None,
-            notes=call.notes if call is not None else NO_NOTES,
+            call.request_id,
+            call.operation,
+            call.method,
+            call.bucket,
+            call.key,
+            principal.access_key if principal is not None else None,
+            status,
+            self.code,
+            self.received,
+            self.sent,
+            seconds,
+            client[0] if client else None,
+            call.headers.get("user-agent"),
+            call.notes,
         )
 
 

@@ -44,9 +44,13 @@ class Principal:
     access_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request. `key` and `query` are percent-decoded UTF-8; header values are latin-1 `str` with lower-case names."""
+    """One request. Written by the parser and once more by authentication, then only read; not frozen, because every request makes one and
+    frozen fields cost four times as much to set.
+
+    `key` and `query` are percent-decoded UTF-8; header values are latin-1 `str` with lower-case names.
+    """
 
     operation: str
     """S3 operation name, e.g. `PutObject`; always a row of `operations.table.TABLE`."""
@@ -71,6 +75,6 @@ class Call:
     source_ip: str | None
     body: RequestBody
     principal: Principal | None = None
-    """Set by authentication; None only before it."""
+    """Set by authentication, together with the `body` that checks what was signed of it; None only before."""
     notes: dict[str, object] = field(default_factory=dict)
     """What handlers tell the access log (codec, stored bytes, backend requests)."""

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,18 +95,17 @@ class Services:
         """What /metrics answers: the figures of all workers."""
         return self.metrics.render() if self.census is None else await self.census.render()
 
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Around one request."""
+    def request_began(self) -> None:
+        """Count a request until `request_ended`."""
         self._requests += 1
         self.metrics.in_flight = self._requests
-        try:
-            yield
-        finally:
-            self._requests -= 1
-            self.metrics.in_flight = self._requests
-            if not self._requests:
-                self._idle.set()
+
+    def request_ended(self) -> None:
+        """One that was counted is over."""
+        self._requests -= 1
+        self.metrics.in_flight = self._requests
+        if not self._requests:
+            self._idle.set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ encoded once and never normalised: `//`, `.` and `..` stay.
 import hmac
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -72,8 +72,10 @@ def query_pairs(raw_query: bytes) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def canonical_query(pairs: Iterable[tuple[bytes, bytes]]) -> str:
+def canonical_query(pairs: Sequence[tuple[bytes, bytes]]) -> str:
     """Decoded pairs, encoded and then sorted by encoded name and value. The caller leaves `X-Amz-Signature` out."""
+    if not pairs:
+        return ""
     encoded = [(encode_query(name), encode_query(value)) for name, value in pairs]
     encoded.sort()
     return "&".join([f"{name}={value}" for name, value in encoded])
@@ -167,7 +169,7 @@ class Signer:
         signed = {**headers, "x-amz-content-sha256": payload_hash, "x-amz-date": stamp}
         if self.session_token is not None:
             signed["x-amz-security-token"] = self.session_token
-        names = _signed_names(signed)
+        names = _signed_names(tuple(signed))
         query = canonical_query(query_pairs(raw_query.encode("ascii"))) if raw_query else ""
         path = canonical_path(raw_path.encode("ascii"))
         canonical = canonical_request(method, path, query, headers=signed, names=names, payload_hash=payload_hash)
@@ -191,7 +193,7 @@ class Signer:
         if not 1 <= expires <= MAX_PRESIGNED_SECONDS:
             raise ValueError(f"expires must be 1 to {MAX_PRESIGNED_SECONDS} seconds, not {expires}")
         stamp = timestamp(int(when))
-        names = _signed_names(headers)
+        names = _signed_names(tuple(headers))
         pairs = query_pairs(raw_query.encode("ascii"))
         pairs += [
             (b"X-Amz-Algorithm", ALGORITHM.encode()),
@@ -214,8 +216,10 @@ class Signer:
         return date_scope, sign(signing_key(self.secret_key, stamp[:8], self.region), string_to_sign(stamp, date_scope, canonical))
 
 
-def _signed_names(headers: Mapping[str, str]) -> list[str]:
-    return sorted(headers.keys() - UNSIGNED_HEADERS)
+@lru_cache(maxsize=256)
+def _signed_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names to sign, sorted. Kept, because most requests have the names of one before."""
+    return tuple(sorted(set(names) - UNSIGNED_HEADERS))
 
 
 def _decode_query(part: bytes) -> bytes:

@@ -7,7 +7,7 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from s4_gateway import sigv4
@@ -43,7 +43,7 @@ class Authenticator:
         self._clock = clock
 
     def authenticate(self, call: Call) -> Call:
-        """The call with its `principal`, and with a `body` that checks what was signed of it while it is read.
+        """The same call, given its `principal`, and a `body` that checks what was signed of it while it is read.
 
         Headers that the signer of a presigned URL moved into the query come back as headers.
 
@@ -51,15 +51,17 @@ class Authenticator:
             S3Error: with S3's code for whatever does not hold; `close` is set where a body was left unread.
         """
         try:
-            return self._authenticate(call)
+            self._authenticate(call)
+            return call
         except S3Error as error:
             error.close = call.body.size != 0
             raise
 
-    def _authenticate(self, call: Call) -> Call:
+    def _authenticate(self, call: Call) -> None:
         pairs = sigv4.query_pairs(call.raw_query) if call.raw_query else []
         if pairs and is_presigned_v2(pairs):
-            return self._authenticate_v2(call, parse_presigned_v2(call, pairs))
+            self._authenticate_v2(call, parse_presigned_v2(call, pairs))
+            return
         presigned = _presigned(call, pairs)
         claim = presigned.claim if presigned is not None else parse_authorization(call.headers)
         signed = _SignedRequest.of(call, claim, presigned, pairs)
@@ -67,11 +69,12 @@ class Authenticator:
         secret = self._secret(claim.credential.access_key, signed.headers)
         self._check_time(claim, presigned)
         chain = _verify(signed, claim, secret)
-        body = held_body(call.body, signed.payload_hash, headers=signed.headers, chain=chain)
-        verified = replace(call, principal=Principal(claim.credential.access_key), body=body)
-        return verified if presigned is None else _with_hoisted(verified, presigned.hoisted)
+        call.body = held_body(call.body, signed.payload_hash, headers=signed.headers, chain=chain)
+        call.principal = Principal(claim.credential.access_key)
+        if presigned is not None:
+            _add_hoisted(call, presigned.hoisted)
 
-    def _authenticate_v2(self, call: Call, presigned: PresignedV2) -> Call:
+    def _authenticate_v2(self, call: Call, presigned: PresignedV2) -> None:
         names = tuple(name for name in call.headers if name.startswith("x-amz-") or name in SIGNED_HEADERS)
         headers = presigned.merged(_single_headers(call, names))
         payload_hash = headers.get("x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD)
@@ -79,8 +82,9 @@ class Authenticator:
         secret = self._secret(presigned.access_key, headers)
         self._check_time_v2(presigned.expires)
         presigned.verify(call.method, headers, secret)
-        body = held_body(call.body, payload_hash, headers=headers, chain=None)
-        return _with_hoisted(replace(call, principal=Principal(presigned.access_key), body=body), presigned.hoisted)
+        call.body = held_body(call.body, payload_hash, headers=headers, chain=None)
+        call.principal = Principal(presigned.access_key)
+        _add_hoisted(call, presigned.hoisted)
 
     def _check_time_v2(self, expires: int) -> None:
         """Version 2 knows no cap. The one of version 4 holds here too, so that asking for the older version makes no URL live longer;
@@ -128,12 +132,13 @@ class _SignedRequest:
     def of(cls, call: Call, claim: Claim, presigned: Presigned | None, pairs: Pairs) -> "_SignedRequest":
         """Refuses headers that are there and must be signed, signed and not there, or signed and there twice."""
         headers = _single_headers(call, claim.signed_names)
-        unsigned = [name for name in headers if name.startswith("x-amz-") and name not in claim.signed_names]
-        if "host" not in claim.signed_names:
+        names = claim.signed_names
+        unsigned = [name for name in headers if name.startswith("x-amz-") and name not in names]
+        if "host" not in names:
             unsigned.insert(0, "host")
         if unsigned:
             raise headers_not_signed(unsigned)
-        if any(name not in headers for name in claim.signed_names):
+        if not headers.keys() >= set(names):
             raise S3Error("SignatureDoesNotMatch", "SignedHeaders names a header that the request does not have.")
         if presigned is None:
             payload_hash = headers.get("x-amz-content-sha256")
@@ -147,13 +152,12 @@ class _SignedRequest:
         return cls(call.method, call.raw_path, presigned.signed_pairs, headers, payload_hash)
 
 
-def _with_hoisted(call: Call, hoisted: Mapping[str, str]) -> Call:
-    """The call with headers that the query had and the request does not repeat."""
+def _add_hoisted(call: Call, hoisted: Mapping[str, str]) -> None:
+    """Add the headers that the query had and the request does not repeat."""
     added = {name: value for name, value in hoisted.items() if name not in call.headers}
-    if not added:
-        return call
-    raw = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in added.items())
-    return replace(call, headers={**call.headers, **added}, raw_headers=call.raw_headers + raw)
+    if added:
+        call.headers = {**call.headers, **added}
+        call.raw_headers += tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in added.items())
 
 
 def _presigned(call: Call, pairs: Pairs) -> Presigned | None:

@@ -6,10 +6,14 @@ Source: Amazon S3 API Reference, "Signature Calculations for the Authorization H
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from s4_gateway import sigv4
-from s4_gateway.auth.claim import Claim, parse_credential, parse_signed_names, parse_timestamp
+from s4_gateway.auth.claim import Claim, Credential, parse_credential, parse_signed_names, parse_timestamp
 from s4_gateway.errors import S3Error
+
+MAX_REMEMBERED = 1024
+"""Longest text that is kept parsed: whoever sends it need not have a key."""
 
 _FIELDS = frozenset({"Credential", "SignedHeaders", "Signature"})
 
@@ -29,14 +33,32 @@ def parse_authorization(headers: Mapping[str, str]) -> Claim:
         S3Error: AuthorizationHeaderMalformed; InvalidRequest for Signature Version 2, NotImplemented for 4A, InvalidArgument for other
             schemes; AccessDenied without a usable date.
     """
-    fields = _parse_fields(headers["authorization"])
+    credential, names, signature = _split(headers["authorization"])
     if "x-amz-region-set" in headers:
         raise sigv4a_refusal()
-    credential = parse_credential(fields["Credential"], _malformed)
     timestamp, time = _request_time(headers)
     if timestamp[:8] != credential.date:
         raise _malformed("Invalid credential date. This date is not the same as X-Amz-Date.")
-    return Claim(credential, timestamp, time, parse_signed_names(fields["SignedHeaders"], _malformed), fields["Signature"])
+    return Claim(credential, timestamp, time, names, signature)
+
+
+def _split(value: str) -> tuple[Credential, tuple[str, ...], str]:
+    """Credential, signed names and signature of a header."""
+    before, field, signature = value.rpartition(",Signature=" if ", " not in value else ", Signature=")
+    if field and len(before) <= MAX_REMEMBERED and "," not in signature:
+        return *_claimed(before), signature
+    fields = _parse_fields(value)
+    return *_credential_and_names(fields), fields["Signature"]
+
+
+@lru_cache(maxsize=1024)
+def _claimed(before: str) -> tuple[Credential, tuple[str, ...]]:
+    """What stands before the signature: it is the same in all requests of one kind that a client makes on one day."""
+    return _credential_and_names(_parse_fields(f"{before},Signature="))
+
+
+def _credential_and_names(fields: Mapping[str, str]) -> tuple[Credential, tuple[str, ...]]:
+    return parse_credential(fields["Credential"], _malformed), parse_signed_names(fields["SignedHeaders"], _malformed)
 
 
 def _parse_fields(value: str) -> dict[str, str]:

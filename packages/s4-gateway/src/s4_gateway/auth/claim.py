@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from s4_gateway import sigv4
 from s4_gateway.errors import S3Error
+
+TIMESTAMP_LENGTH = len("yyyymmddThhmmssZ")
 
 Refusal = Callable[[str], S3Error]
 """Makes the error of one mechanism from a reason."""
@@ -77,6 +80,11 @@ def parse_signed_names(text: str, refusal: Refusal) -> tuple[str, ...]:
 
 def parse_timestamp(text: str) -> int | None:
     """Seconds since the epoch of `yyyymmddThhmmssZ`; None for anything else."""
+    return _seconds(text) if len(text) == TIMESTAMP_LENGTH else None
+
+
+@lru_cache(maxsize=64)
+def _seconds(text: str) -> int | None:
     match = _timestamp(text)
     if match is None:
         return None

@@ -102,8 +102,10 @@ class PromisedBody:
 
 
 def _promised(body: RequestBody, sha256: str) -> RequestBody:
+    if body.size == 0 and sha256 == sigv4.EMPTY_SHA256:
+        return body
     # Operations without a body never read it, so nobody else would compare.
-    if body.size == 0 and sha256 != sigv4.EMPTY_SHA256:
+    if body.size == 0:
         fields = {"ClientComputedContentSHA256": sha256, "S3ComputedContentSHA256": sigv4.EMPTY_SHA256}
         raise S3Error("XAmzContentSHA256Mismatch", fields=fields)
     return PromisedBody(body, sha256)

@@ -88,8 +88,9 @@ def frame_bytes(face: Face, window: Window) -> int:
     attributes = face.attributes
     if attributes.layout is not Layout.FRAMED:
         return PASSED_BYTES
-    if attributes.frames is not None:
-        sizes = attributes.frames.columns.original_sizes
+    frames = window.frames if window.frames is not None else attributes.frames
+    if frames is not None:
+        sizes = frames.columns.original_sizes
         return min(max(sizes, default=0), LARGEST_FRAME)
     if face.manifest.write_token is None:
         return min(attributes.size, LARGEST_FRAME)

@@ -97,7 +97,8 @@ class FaceFinder:
             raise S3Error("InternalError", f"The object's s4 metadata is damaged: {error}") from error
         known = attributes_from_metadata(stored, manifest)
         cached = self._core.cache.match(bucket, stored) if version is None else None
-        merged = _merge(known, cached)
+        # What metadata tells is often enough; what else the cache has of the object then stays there.
+        merged = known if known is not None and _enough(known, manifest, wanted) else _merge(known, cached)
         found = merged
         if found is None or not _enough(found, manifest, wanted):
             found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from s4_gateway.objects.body import VerifiedBody
+from s4_gateway.objects.body import VerifiedBody, WholeBody
 from s4_gateway.objects.reader import Opened
 
 NONE: Mapping[str, str] = {}
@@ -18,5 +18,5 @@ class LogicalBody:
         self._chunks = opened.chunks
         self.size: int | None = opened.stop - opened.start
 
-    def __aiter__(self) -> VerifiedBody:
+    def __aiter__(self) -> VerifiedBody | WholeBody:
         return self._chunks

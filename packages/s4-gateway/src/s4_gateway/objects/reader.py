@@ -8,7 +8,7 @@ from s4_format import SUFFIX_BYTES, lookup_range
 from s4_gateway.backend.abc import BackendError, Download, Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
-from s4_gateway.objects.body import BodyOpener, VerifiedBody
+from s4_gateway.objects.body import BodyOpener, VerifiedBody, WholeBody
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import NOTHING, Face, FaceFinder, Moved, Wanted, require_same
 from s4_gateway.objects.window import Window
@@ -51,7 +51,7 @@ class Opened:
     start: int
     stop: int
     """Logical bytes [start, stop)."""
-    chunks: VerifiedBody
+    chunks: VerifiedBody | WholeBody
     """Yields exactly stop - start bytes or raises; close it whatever happens."""
 
 

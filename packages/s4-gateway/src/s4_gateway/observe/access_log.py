@@ -32,35 +32,39 @@ _object = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 def fields(record: Record) -> dict[str, object]:
-    """What a line holds, in order, without the time; absent values are left out."""
-    found: dict[str, object] = {
-        "request_id": record.request_id,
-        "principal": record.principal,
-        "operation": record.operation,
-        "method": record.method,
-        "bucket": record.bucket or None,
-        "key": record.key or None,
-        "status": record.status,
-        "error": record.code,
-        "bytes_in": record.received,
-        "bytes_out": record.sent,
-        "ms": round(record.seconds * 1000, 2),
-        "source_ip": record.source_ip,
-        "user_agent": record.user_agent,
-    }
-    if record.notes:
-        for name in NOTES:
-            note = record.notes.get(name)
-            found[name] = note if note is None or isinstance(note, str | int | float) else str(note)
-    return {name: value[:MAX_TEXT] if isinstance(value, str) else value for name, value in found.items() if value is not None}
+    """What a line holds, in order, without the time; absent values are left out, texts are not longer than MAX_TEXT."""
+    found: dict[str, object] = {"request_id": record.request_id}
+    if record.principal is not None:
+        found["principal"] = record.principal
+    found["operation"] = record.operation
+    found["method"] = record.method
+    if record.bucket:
+        found["bucket"] = record.bucket
+    if record.key:
+        found["key"] = record.key[:MAX_TEXT]
+    found["status"] = record.status
+    if record.code is not None:
+        found["error"] = record.code[:MAX_TEXT]
+    found["bytes_in"] = record.received
+    found["bytes_out"] = record.sent
+    found["ms"] = round(record.seconds * 1000, 2)
+    if record.source_ip is not None:
+        found["source_ip"] = record.source_ip
+    if record.user_agent is not None:
+        found["user_agent"] = record.user_agent[:MAX_TEXT]
+    notes = record.notes
+    for name in NOTES:
+        if name in notes:
+            note = notes[name]
+            if note is not None:
+                found[name] = note if isinstance(note, int | float) else str(note)[:MAX_TEXT]
+    return found
 
 
 def pretty(record: Record, at: float) -> str:
     """The line as logfmt, newline included. `at` is in seconds since the epoch."""
-    parts = [f"time={timestamp(at)}"]
-    for name, value in fields(record).items():
-        parts.append(f"{name}={_shown(value) if isinstance(value, str) else value}")
-    return " ".join(parts) + "\n"
+    shown = [f"{name}={_shown(value) if type(value) is str else value}" for name, value in fields(record).items()]
+    return f"time={timestamp(at)} {' '.join(shown)}\n"
 
 
 @lru_cache(1024)

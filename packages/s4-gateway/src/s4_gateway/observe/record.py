@@ -1,7 +1,8 @@
 """What is known about one request when it ends."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 CLIENT_CLOSED = 499
 """Status of the log for a request nobody waits for any more (nginx's word; never sent)."""
@@ -10,8 +11,7 @@ NOTES = ("codec", "logical_bytes", "stored_bytes", "backend_requests")
 """What handlers may leave in `Call.notes` for the access log; `codec` with both sizes is counted in the metrics too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One request as metrics and access log see it. Texts come from the client and are not escaped yet."""
 
     request_id: str
@@ -34,4 +34,4 @@ class Record:
     """From the parsed head to the last byte handed to the socket."""
     source_ip: str | None
     user_agent: str | None
-    notes: Mapping[str, object] = field(default_factory=dict)
+    notes: Mapping[str, object] = MappingProxyType({})

@@ -13,7 +13,7 @@ from s4_gateway.objects.reader import ReadRequest
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.operations.answers import KEPT_IN_304, face_headers
 from s4_gateway.operations.results import AttributePart, Content, Empty, ObjectAttributesResult, ObjectParts
-from s4_gateway.wire.conditions import ReadConditions, if_range_matches
+from s4_gateway.wire.conditions import UNCONDITIONAL, ReadConditions, if_range_matches
 from s4_gateway.wire.headers import http_date, int_param, part_number, response_overrides
 from s4_gateway.wire.ranges import ByteRange, content_range, parse_range
 
@@ -54,9 +54,10 @@ class _Ask:
         return Wanted(checksums=self.checksums, parts=self.part is not None)
 
     def check(self, face: Face) -> None:
-        headers = face_headers(face, checksums=False)
-        kept = {name: headers[name] for name in KEPT_IN_304 if name in headers}
-        self.conditions.check(face.attributes.etag, face.stored.modified, headers_304=kept)
+        if self.conditions is not UNCONDITIONAL:
+            headers = face_headers(face, checksums=False)
+            kept = {name: headers[name] for name in KEPT_IN_304 if name in headers}
+            self.conditions.check(face.attributes.etag, face.stored.modified, headers_304=kept)
 
     def check_partial(self, face: Face) -> None:
         """The same, for a request that was begun as one for a part.
@@ -132,7 +133,7 @@ async def get_object(store: ObjectStore, call: Call) -> Content:
     except BaseException:
         await opened.chunks.aclose()
         raise
-    return Content(206 if partial else 200, headers, opened.stop - opened.start, opened.chunks)
+    return Content(206 if partial else 200, headers, opened.stop - opened.start, opened.chunks, opened.chunks.whole)
 
 
 async def head_object(store: ObjectStore, call: Call) -> Empty:

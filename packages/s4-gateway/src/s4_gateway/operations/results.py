@@ -31,6 +31,8 @@ class Content:
     length: int
     """Exact bytes that `chunks` yields."""
     chunks: AsyncIterator[Buffer]
+    whole: Buffer | None = None
+    """All of them, where they are there already: then `chunks` need not be iterated."""
 
 
 @dataclass(frozen=True, slots=True)

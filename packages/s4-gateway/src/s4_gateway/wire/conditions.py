@@ -54,8 +54,10 @@ class ReadConditions:
     if_unmodified_since: int | None = None
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str], prefix: str = "") -> Self:
-        """From lower-case headers; `prefix` is `x-amz-copy-source-` for the source of a copy."""
+    def from_headers(cls, headers: Mapping[str, str], prefix: str = "") -> "ReadConditions":
+        """From lower-case headers; without any it is `UNCONDITIONAL`. `prefix` is `x-amz-copy-source-` for the source of a copy."""
+        if not prefix and headers.keys().isdisjoint(_OF_READS):
+            return UNCONDITIONAL
         return cls(
             if_match=_Tags.parse(headers.get(f"{prefix}if-match")),
             if_none_match=_Tags.parse(headers.get(f"{prefix}if-none-match")),
@@ -90,6 +92,11 @@ class ReadConditions:
             if copy:
                 raise _failed(condition, copy=True)
             raise NotModified(headers_304 or {})
+
+
+_OF_READS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+UNCONDITIONAL = ReadConditions()
+"""Nothing to fulfil."""
 
 
 def _failed(condition: str, *, copy: bool) -> S3Error:

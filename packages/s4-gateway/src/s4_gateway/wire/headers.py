@@ -99,6 +99,8 @@ def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
         S3Error: InvalidArgument for a value that no header can carry.
     """
     overrides: dict[str, str] = {}
+    if not query:
+        return overrides
     for parameter in query.keys() & _OVERRIDES.keys():
         value = query[parameter]
         if any(character < " " or character == "\x7f" for character in value):

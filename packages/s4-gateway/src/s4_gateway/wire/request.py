@@ -1,6 +1,6 @@
 """From an ASGI scope to a `Call`: address, operation, headers, query. Nothing is decided here but what S3 itself refuses to parse."""
 
-import os
+import random
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -23,8 +23,8 @@ _UPLOADS = frozenset({"PutObject", "UploadPart"})
 
 
 def new_request_id() -> str:
-    """16 upper-case hex digits."""
-    return os.urandom(8).hex().upper()
+    """16 upper-case hex digits. They name a request and are no secret; the generator is seeded anew in a forked process."""
+    return f"{random.getrandbits(64):016X}"
 
 
 class RequestParser:

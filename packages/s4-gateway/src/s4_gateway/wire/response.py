@@ -189,6 +189,9 @@ async def _send_content(send: Send, head: list[Header], content: Content, *, met
         if method == "HEAD":
             await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif content.whole is not None and len(content.whole) == content.length:
+            await send(start)
+            await send({"type": "http.response.body", "body": content.whole, "more_body": False})
         else:
             await _Stream(send, start, content, gone).run()
     finally:

@@ -13,8 +13,9 @@ from s4_gateway.backend.s3.errors import AttemptError, unanswered
 MAX_HEAD_BYTES = 256 * 1024
 """Longest head of an answer. 2,048 bytes of metadata can be as many as 1,500 headers, and some stores allow more than S3's 2 KiB."""
 
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+# Other controls than NUL and line ends are passed on as they are: what a store keeps is not ours to judge.
+_FIELD = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r\n", re.MULTILINE)
 _LENGTH = re.compile(r"[0-9]{1,19}")
 _BODILESS = frozenset({204, 304})
 
@@ -63,22 +64,27 @@ def parse_answer_head(data: bytes, *, bodiless: bool) -> AnswerHead:
     Raises:
         AttemptError: this is no HTTP answer, or it does not say clearly how its body ends.
     """
-    text = data.decode("latin-1")
-    lines = text.split("\r\n")
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
-        raise _malformed("a line does not end with CRLF")
-    status_line = _STATUS_LINE.fullmatch(lines[0])
+    text = data.decode("latin-1") + "\r\n"
+    status_line = _STATUS_LINE.match(text)
     if status_line is None:
         raise _malformed("no HTTP status line")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        raw_name, colon, value = line.partition(":")
-        name = _lower(raw_name)
-        if not colon or name is None:
-            raise _malformed("a line is no header")
-        value = value.strip(" \t")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    fields = _FIELD.findall(text, status_line.end())
+    lines = len(fields) + 1
+    if text.count("\n") != lines or text.count("\r") != lines:
+        raise _malformed("a line is no header field, or does not end with CRLF")
+    headers = {_lower(name): value.rstrip(" \t") for name, value in fields}
+    if len(headers) != len(fields):
+        headers = _combined(fields)
     return _framed(int(status_line[2]), headers, newer=status_line[1] == "1", bodiless=bodiless)
+
+
+def _combined(fields: list[tuple[str, str]]) -> dict[str, str]:
+    """Repeated headers joined by a comma (RFC 9110 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in fields:
+        name, value = _lower(raw_name), raw_value.rstrip(" \t")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
 
 
 def _framed(status: int, headers: dict[str, str], *, newer: bool, bodiless: bool) -> AnswerHead:
@@ -109,9 +115,9 @@ def _body(headers: Mapping[str, str]) -> tuple[int | None, bool]:
 
 
 @lru_cache(maxsize=4096)
-def _lower(name: str) -> str | None:
-    """A header name in lower case; None where it is no token."""
-    return name.lower() if _TOKEN.fullmatch(name) else None
+def _lower(name: str) -> str:
+    """A header name in lower case: a store uses the same few."""
+    return name.lower()
 
 
 def _malformed(why: str) -> AttemptError:
