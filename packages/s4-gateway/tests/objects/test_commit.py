@@ -1,11 +1,13 @@
 """Commit points: what is done after an answer was lost, a client left, or the journal failed."""
 
 import asyncio
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from s4_gateway.backend.abc import BackendError, Outcome, Pieces
+from s4_gateway.backend.abc import BackendError, ListPage, Outcome, Pieces
 from s4_gateway.backend.memory import MemoryBackend
 from s4_gateway.state.journal import OpenedUpload
 
@@ -165,3 +167,72 @@ async def test_second_gateway_leaves_the_first_ones_uploads_alone(tmp_path: Path
         await request
 
         assert (await gateway.get("key")).body == noise(12 * MIB)
+
+
+async def test_a_refusal_by_ones_own_write_is_a_success() -> None:
+    """A proxy that repeats a PUT by itself lets it be refused because of its own first half; the object is this write's all the same."""
+    async with rig() as gateway:
+        gateway.backend.fail_next("put_object", BackendError("PreconditionFailed", 412, "it is there"), after_commit=True)
+        answer = await gateway.put("key", b"body", if_none_match="*")
+
+        assert answer.etag == hashlib.md5(b"body").hexdigest()
+        assert (await gateway.get("key")).body == b"body"
+
+
+async def test_a_refusal_by_anothers_write_stands() -> None:
+    """Where somebody else's object is there the refusal is the client's answer, at once."""
+    async with rig() as gateway:
+        await gateway.put("key", b"theirs")
+        async with gateway.counting() as spent:
+            answer = await gateway.client.request("PUT", BUCKET, "key", body=b"mine", headers={"if-none-match": "*"})
+
+        assert (answer.status, answer.code) == (412, "PreconditionFailed")
+        assert spent == {"put_object": 1, "head_object": 1}
+        assert (await gateway.get("key")).body == b"theirs"
+
+
+async def test_a_part_that_the_store_lost_is_no_fault_of_the_client() -> None:
+    """The client of a PUT knows nothing of parts: when the store refuses them it may try again."""
+    async with rig() as gateway:
+        gateway.backend.fail_next("complete_multipart", BackendError("InvalidPart", 400, "which part?"))
+        answer = await gateway.client.request("PUT", BUCKET, "key", body=noise(12 * MIB))
+
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+        assert await gateway.backend.list_multipart(BUCKET) == []
+
+
+async def test_a_refusal_that_the_logical_object_contradicts_is_a_conflict() -> None:
+    """If-Match speaks of the logical ETag: a store that refuses the physical one, while the logical one still holds, met a conflict."""
+    async with rig() as gateway:
+        etag = (await gateway.put("key", b"body")).etag
+        gateway.backend.fail_next("put_object", BackendError("PreconditionFailed", 412, "another ETag"))
+        answer = await gateway.client.request("PUT", BUCKET, "key", body=b"next", headers={"if-match": f'"{etag}"'})
+
+        assert (answer.status, answer.code) == (409, "ConditionalRequestConflict")
+
+
+async def test_a_copy_without_conditions_is_not_refused_for_one() -> None:
+    """A store that refuses the ETag which it told of the source contradicts itself; its client has stated no condition."""
+    async with rig() as gateway:
+        await gateway.put("key", b"body")
+        gateway.backend.fail_next("copy_object", BackendError("PreconditionFailed", 412, "another ETag"))
+        answer = await gateway.client.request("PUT", BUCKET, "copy", headers={"x-amz-copy-source": f"/{BUCKET}/key"})
+
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+
+
+async def test_a_listing_without_the_uploads_own_record_is_not_whole() -> None:
+    """An upload whose record can be read is open, whatever a listing says."""
+    async with rig() as gateway:
+        upload = await gateway.create("key")
+        etag = await gateway.part("key", upload, 1, b"part")
+        whole = gateway.backend.list_objects
+
+        async def cut(*args: Any, **wanted: Any) -> ListPage:
+            return ListPage((), (), None)
+
+        gateway.backend.list_objects = cut  # type: ignore[method-assign]
+        answer = await gateway.complete("key", upload, [(1, etag)])
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+        gateway.backend.list_objects = whole  # type: ignore[method-assign]
+        assert (await gateway.complete("key", upload, [(1, etag)])).status == 200

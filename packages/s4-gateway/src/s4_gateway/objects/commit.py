@@ -10,7 +10,9 @@ from s4_gateway.backend.abc import Backend, BackendError, Outcome, StoredObject,
 from s4_gateway.errors import S3Error
 
 LOST_CODES = frozenset({"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict"})
-"""Refusals that may answer one's own earlier attempt, when there was one."""
+"""Refusals that may answer one's own earlier attempt. Not every attempt is one of ours: proxies send a PUT again, too, when a connection
+breaks (nginx does at its defaults), and give the second answer.
+"""
 
 
 def new_token() -> str:
@@ -36,11 +38,14 @@ async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awa
     try:
         return await write
     except BackendError as error:
-        if error.outcome is not Outcome.UNKNOWN and not (error.retried and error.code in LOST_CODES):
+        lost = error.outcome is Outcome.UNKNOWN or (error.retried and error.code in LOST_CODES)
+        if not lost and error.code not in LOST_CODES:
             raise
         found = await find_own(backend, bucket, key, token)
         if found is not None:
             return Written(found.etag, found.modified, found.modified, found.version_id)
+        if not lost:
+            raise
         if error.code == "SlowDown":
             raise S3Error("SlowDown") from error
         raise S3Error("ServiceUnavailable", "The storage backend's answer was lost and the write is not there; try again.") from error

@@ -102,6 +102,10 @@ class Copier:
                     raise
                 before, face = face, await self._source(request)
                 if face.stored.etag == before.stored.etag:
+                    await self._putter.confirm(error, request.bucket, request.key, request.condition)
+                    if request.condition == LogicalCondition():
+                        # The client asked for none: the store contradicts itself about the source.
+                        raise S3Error("ServiceUnavailable", "The storage backend refuses its own ETag of the source; try again.") from error
                     raise
         raise S3Error("OperationAborted", "The copy source is being replaced faster than it can be copied; try again.")
 

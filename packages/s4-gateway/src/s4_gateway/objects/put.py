@@ -8,7 +8,7 @@ from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async
 from s4_format import Attributes as TrailerAttributes
 from s4_format import Trailer, encode_trailer
 
-from s4_gateway.backend.abc import Buffer, Condition, Pieces, Written
+from s4_gateway.backend.abc import BackendError, Buffer, Condition, Pieces, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.commit import commit, new_token, told_time
@@ -84,7 +84,11 @@ class Putter:
         encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
         async with self._core.budget.reserve(self._footprint(size)):
             write = _Write(self._core, request, encoder, condition, complete=complete)
-            return await write.run()
+            try:
+                return await write.run()
+            except BackendError as error:
+                await self.confirm(error, request.bucket, request.key, request.condition)
+                raise
 
     async def resolve(self, bucket: str, key: str, logical: LogicalCondition) -> Condition | None:
         """Turn a condition on the logical object into one on the stored object.
@@ -102,6 +106,17 @@ class Putter:
         if logical.if_match not in ("*", face.attributes.etag):
             raise S3Error("PreconditionFailed", fields={"Condition": "If-Match"})
         return Condition(if_match=face.stored.etag)
+
+    async def confirm(self, refusal: BackendError, bucket: str, key: str, logical: LogicalCondition) -> None:
+        """Let a write be refused only if its condition does not hold for the logical object either: meanwhile the same content may have
+        been stored anew under another physical ETag, or the one that was told may have been wrong.
+
+        Raises:
+            S3Error: PreconditionFailed, NoSuchKey: it does not hold. ConditionalRequestConflict: it does.
+        """
+        if refusal.status == 412 and logical.if_match is not None:
+            await self.resolve(bucket, key, logical)
+            raise S3Error("ConditionalRequestConflict") from refusal
 
     def _footprint(self, size: int | None) -> int:
         """Bytes that a PUT may hold at once: the buffered body, or the parts and frames of a streamed one."""

@@ -115,6 +115,10 @@ class PartCutter:
             self._sending = None
 
 
+PARTS_CODES = frozenset({"EntityTooSmall", "InvalidPart", "InvalidPartOrder", "NoSuchUpload"})
+"""Refusals that speak of parts, of which the client of a PUT knows nothing: what was sent is not what the store says that it has."""
+
+
 class StreamUpload:
     """One streamed PUT: opened, filled, completed, or aborted."""
 
@@ -138,9 +142,11 @@ class StreamUpload:
         try:
             await self._core.to_the_end(self._open(headers, metadata))
             yield
-        except BaseException:
+        except BaseException as error:
             if self._opened is not None:
                 await asyncio.shield(self._core.later(self._abort(self._opened)))
+            if isinstance(error, BackendError) and error.code in PARTS_CODES:
+                raise S3Error("ServiceUnavailable", "The storage backend lost a part of the body; try again.") from error
             raise
 
     async def _open(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> None:

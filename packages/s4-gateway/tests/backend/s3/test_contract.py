@@ -8,8 +8,8 @@ import pytest_asyncio
 from s4_gateway.backend.abc import BackendError
 from s4_gateway.backend.s3 import S3Backend, StaticCredentials
 from s4_gateway.testing.contract import BackendContract, Seen
+from s4_gateway.testing.mini_s3 import MiniS3
 
-from .mini_s3 import MiniS3
 from .server import KEYS, Server, options, serving
 
 

@@ -10,8 +10,8 @@ from s4_gateway.backend.memory import MemoryBackend
 from s4_gateway.backend.memory_store import Versioning
 from s4_gateway.backend.s3 import S3Backend, StaticCredentials
 from s4_gateway.doctor import Verdict
+from s4_gateway.testing.mini_s3 import MiniS3, Quirks
 
-from .mini_s3 import MiniS3, Quirks
 from .server import KEYS, options, serving
 
 

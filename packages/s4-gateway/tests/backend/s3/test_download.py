@@ -7,8 +7,8 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Capabilities, Outcome, Span, Suffix
 from s4_gateway.backend.s3 import S3Backend
+from s4_gateway.testing.mini_s3 import MiniS3, Quirks
 
-from .mini_s3 import MiniS3, Quirks
 from .server import ETAG, OBJECT_HEADERS, Reply, connected, error_reply, object_reply, serving
 
 BODY = bytes(range(100))

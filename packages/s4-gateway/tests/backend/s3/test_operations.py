@@ -8,8 +8,8 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Outcome, Pieces
 from s4_gateway.backend.memory_store import Versioning
+from s4_gateway.testing.mini_s3 import MiniS3, Quirks
 
-from .mini_s3 import MiniS3, Quirks
 from .server import ETAG, Reply, connected, error_reply, serving
 
 

@@ -10,8 +10,9 @@ from s4_gateway.backend.memory_store import Versioning
 from s4_gateway.backend.s3 import Origin, S3Backend, StaticCredentials, client
 from s4_gateway.backend.s3.probe import known
 from s4_gateway.errors import SettingsError
+from s4_gateway.testing.exchange import Received
+from s4_gateway.testing.mini_s3 import MiniS3, Quirks
 
-from .mini_s3 import MiniS3, Quirks
 from .server import ETAG, KEYS, Reply, error_reply, options, serving
 
 
@@ -212,6 +213,40 @@ async def test_store_that_fails_while_it_is_tried_out() -> None:
         assert server.received[-1].query == {"delete": ""}
         with pytest.raises(RuntimeError, match="not started"):
             await backend.ping()
+
+
+async def test_throttling_says_nothing_of_what_a_store_can_do() -> None:
+    """A store that asks for less while its conditions are tried out has not refused them: no gateway starts on a wrong idea of it."""
+    mini = MiniS3()
+    mini.store.create_bucket("bucket", None)
+
+    async def throttled(request: Received) -> Reply:
+        return error_reply("TooManyRequests", 429) if request.headers.get("if-none-match") else await mini(request)
+
+    async with serving(throttled) as server:
+        with pytest.raises(BackendError) as caught:
+            await S3Backend(options(server.url), StaticCredentials(KEYS)).start()
+    assert caught.value.code == "SlowDown"
+    assert left(mini, "bucket") == []
+
+
+async def test_a_proxy_that_sends_twice_does_not_hide_conditions() -> None:
+    """The second half of a conditional PUT is refused because of the first: such a store honours conditions."""
+    mini = MiniS3()
+
+    async def twice(request: Received) -> Reply:
+        if request.method == "PUT" and "if-none-match" in request.headers:
+            await mini(request)
+        return await mini(request)
+
+    mini.store.create_bucket("bucket", None)
+    async with serving(twice) as server:
+        backend = S3Backend(options(server.url), StaticCredentials(KEYS))
+        await backend.start()
+        try:
+            assert backend.capabilities.conditional_put
+        finally:
+            await backend.close()
 
 
 async def test_gateway_in_front_of_a_gateway() -> None:

@@ -340,6 +340,39 @@ async def test_error_document_that_is_no_xml(server: Server) -> None:
     assert (error.code, error.message) == ("AccessDenied", "a & b '")
 
 
+@pytest.mark.parametrize("call", [head, put, delete, complete], ids=["head", "put", "delete", "complete"])
+async def test_404_of_somebody_else_is_no_absence(server: Server, call: Call) -> None:
+    """A page in the place of an error document comes from a proxy that did not find the store: nothing is known of the object."""
+    page = Reply(404, b"default backend - 404", {"content-type": "text/plain"})
+    # The answer to HEAD has no body that could tell.
+    page = Reply(502) if call is head else page
+    error = await failure(server, call, page, page, page)
+
+    assert (error.status, error.outcome) == (502 if call is head else 503, Outcome.UNKNOWN)
+    assert error.code != "NoSuchKey"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b'HTTP/1.1 200 OK\r\ncontent-length: 5\r\netag: "0"\r\nlast-modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n\r\nstale',
+        b"HTTP/1.1 408 Request Time-out\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"junk",
+    ],
+    ids=["answer", "408", "junk"],
+)
+async def test_what_nobody_asked_for_answers_no_request(server: Server, behind: bytes) -> None:
+    """What a kept connection says between two requests is never taken for the answer to the second one."""
+    async with connected(server, attempts=1) as backend:
+        first = object_reply(b"first")
+        server.script(Reply(200, first.body, first.headers, behind=behind), object_reply(b"second"))
+        async with await backend.get_object("bucket", "one") as download:
+            assert await download.read() == b"first"
+        await asyncio.sleep(0.1)
+        async with await backend.get_object("bucket", "two") as download:
+            assert await download.read() == b"second"
+
+
 async def test_cancelled_request_is_not_repeated(server: Server) -> None:
     """Who gives up has given up."""
     async with connected(server) as backend:

@@ -80,6 +80,9 @@ def answered(status: int, headers: Mapping[str, str], body: bytes, *, has_key: b
     if code is None:
         # MinIO tells the code of an answer to HEAD here.
         code = headers.get("x-minio-error-code")
+    if code is None and status == 404 and body.strip():
+        # A proxy that has lost its way to the store, not the store: a failure is not an absence.
+        return unanswered("something in front of the storage backend answered 404", sent=True)
     if code is None or not _CODE.fullmatch(code):
         code = ("NoSuchKey" if has_key else "NoSuchBucket") if status == 404 else _CODE_OF_STATUS.get(status, "InternalError")
     return failure(code, status, message or f"the storage backend answered {status}", region=headers.get("x-amz-bucket-region"))

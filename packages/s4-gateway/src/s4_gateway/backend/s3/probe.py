@@ -6,6 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from s4_gateway.backend.abc import Backend, BackendError, Condition, Outcome, Pieces, Written
+from s4_gateway.backend.s3.errors import TRANSIENT_STATUS
 from s4_gateway.backend.s3.report import Fact, Origin, StoreReport, Value
 from s4_gateway.backend.s3.retries import Greeting
 from s4_gateway.errors import SettingsError
@@ -186,9 +187,14 @@ class _Scratch:
 
 
 async def _conditional_put(scratch: _Scratch) -> bool:
-    if not await _accepted(scratch.put("a", condition=_ABSENT)):
-        await scratch.put("a")
-        return False
+    try:
+        await scratch.put("a", condition=_ABSENT)
+    except BackendError as error:
+        _raise_failure(error)
+        if error.status != 412:
+            await scratch.put("a")
+            return False
+        # The name is new, so what is there is our own: a proxy has sent it twice.
     etag = (await scratch.put("a")).etag
     return (
         await _prevented(scratch.put("a", condition=_ABSENT))
@@ -273,6 +279,6 @@ def _tried(value: Value) -> Fact:
 
 
 def _raise_failure(error: BackendError) -> None:
-    """A refusal is an answer; a failure of the store is none."""
-    if error.outcome is Outcome.UNKNOWN:
+    """A refusal is an answer; a failure of the store is none, and neither is one that asks for less."""
+    if error.outcome is Outcome.UNKNOWN or error.status in TRANSIENT_STATUS:
         raise error

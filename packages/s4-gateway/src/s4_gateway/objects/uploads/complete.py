@@ -83,7 +83,7 @@ class Completer:
         self.late = late
         self.quota = quota
         self._reader = reader
-        self._putter = putter
+        self.putter = putter
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def turn(self, upload_id: str) -> asyncio.Lock:
@@ -141,7 +141,7 @@ class Completer:
 
     async def _condition(self, request: CompleteRequest) -> Condition | None:
         """Conditions are checked here, before the early 200, and again by the backend."""
-        condition = await self._putter.resolve(request.bucket, request.key, request.condition)
+        condition = await self.putter.resolve(request.bucket, request.key, request.condition)
         if condition is None:
             return None
         if not self.core.backend.capabilities.conditional_complete:
@@ -224,6 +224,8 @@ class Completion:
                 elif error.code in CONTRADICTED:
                     done = await self._owner.already(self._request)
                 if done is None:
+                    if isinstance(error, BackendError):
+                        await self._owner.putter.confirm(error, self._request.bucket, self._request.key, self._request.condition)
                     raise
                 return done
 

@@ -142,10 +142,13 @@ class Shelf:
         """All records of an upload, in name order.
 
         Raises:
-            S3Error: NoSuchUpload: the upload record is not among them, so it has ended.
+            S3Error: NoSuchUpload: it has ended. ServiceUnavailable: the listing lacks the upload record, which is there.
         """
+        own = upload_key(upload.upload_id)
         found = [entry async for entry in listed(self._core, upload.shelf, folder(upload.upload_id))]
-        if all(entry.key != upload_key(upload.upload_id) for entry in found):
+        if all(entry.key != own for entry in found):
+            if await self.read(upload.shelf, own) is not None:
+                raise S3Error("ServiceUnavailable", "The storage backend's listing is not whole; try again.")
             self.forget(upload.upload_id)
             raise S3Error("NoSuchUpload")
         return found

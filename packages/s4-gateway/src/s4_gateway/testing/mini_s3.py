@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import partial
 from urllib.parse import quote_plus, unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -13,8 +14,7 @@ from xml.sax.saxutils import escape
 from s4_gateway.backend._rules import resolve_span
 from s4_gateway.backend.abc import SYSTEM_HEADERS, BackendError, Capabilities, Condition, Deleted, Span, StoredObject, Suffix, Written
 from s4_gateway.backend.memory_store import MemoryStore
-
-from .server import Received, Reply, error_reply
+from s4_gateway.testing.exchange import Received, Reply, error_reply
 
 META = "x-amz-meta-"
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -45,7 +45,7 @@ class Quirks:
 
 
 class MiniS3:
-    """Handler for `server.Server`."""
+    """Answers requests; a handler for whatever brings them."""
 
     def __init__(
         self, capabilities: Capabilities | None = None, quirks: Quirks | None = None, *, clock: Callable[[], float] = time.time
@@ -69,7 +69,7 @@ class MiniS3:
         bucket, key = request.address
         level = "object" if key else "bucket" if bucket else "service"
         sub = next((name for name in ("uploads", "uploadId", "delete", "versioning", "object-lock") if name in request.query), "")
-        return ROUTES[request.method, level, sub].__get__(self)
+        return partial(ROUTES[request.method, level, sub], self)
 
     # Buckets
 
@@ -83,7 +83,7 @@ class MiniS3:
         return xml(f"<ListAllMyBucketsResult><Buckets>{items}</Buckets></ListAllMyBucketsResult>")
 
     def create_bucket(self, request: Received) -> Reply:
-        location = ElementTree.fromstring(request.body).findtext(f"{NAMESPACE}LocationConstraint") if request.body else None
+        location = document(request).findtext(f"{NAMESPACE}LocationConstraint") if request.body else None
         self.store.create_bucket(request.address[0], location)
         return Reply()
 
@@ -182,7 +182,7 @@ class MiniS3:
         bucket = request.address[0]
         self.store.state(bucket)
         items = []
-        for item in ElementTree.fromstring(request.body).iterfind(f"{NAMESPACE}Object"):
+        for item in document(request).iterfind(f"{NAMESPACE}Object"):
             key, version_id = item.findtext(f"{NAMESPACE}Key") or "", item.findtext(f"{NAMESPACE}VersionId")
             if self.quirks.keeps_objects:
                 items.append(f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code><Message>no</Message></Error>")
@@ -205,7 +205,7 @@ class MiniS3:
     def complete(self, request: Received) -> Reply:
         parts = [
             (int(part.findtext(f"{NAMESPACE}PartNumber") or 0), (part.findtext(f"{NAMESPACE}ETag") or "").strip('"'))
-            for part in ElementTree.fromstring(request.body).iterfind(f"{NAMESPACE}Part")
+            for part in document(request).iterfind(f"{NAMESPACE}Part")
         ]
         condition = self._condition(request, ignored=self.quirks.ignores_complete_conditions)
         written = self.store.complete(*request.address, request.query["uploadId"], parts=parts, condition=condition)
@@ -288,9 +288,14 @@ ROUTES: Mapping[tuple[str, str, str], Callable[[MiniS3, Received], Reply]] = {
 }
 
 
-def xml(document: str, **headers: str) -> Reply:
+def document(request: Received) -> ElementTree.Element:
+    """The document in a request."""
+    return ElementTree.fromstring(request.body)  # noqa: S314 - from our own client
+
+
+def xml(text: str, **headers: str) -> Reply:
     """A document as the answer."""
-    return Reply(200, (XML + document).encode(), {"content-type": "application/xml", **headers})
+    return Reply(200, (XML + text).encode(), {"content-type": "application/xml", **headers})
 
 
 def iso(when: int) -> str:
