@@ -1,0 +1,140 @@
+"""Two gateways in front of one store, small enough that a schedule takes milliseconds: the same code with limits of kilobytes."""
+
+import asyncio
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from s4_codecs import policy
+from s4_format import CodecId
+
+from s4_gateway.backend.abc import Capabilities
+from s4_gateway.backend.s3 import S3Backend, S3Options, StaticCredentials
+from s4_gateway.objects import put, reader
+from s4_gateway.objects.options import StoreOptions
+from s4_gateway.objects.uploads import manifest
+from s4_gateway.sigv4 import Signer
+from s4_gateway.testing.client import ACCESS_KEY, HOST, SECRET_KEY, Answer, GatewayClient, make_gateway
+from s4_gateway.testing.exchange import KEYS, Received, Reply
+from s4_gateway.testing.mini_s3 import MiniS3
+from s4_gateway.testing.weather.drive import BUCKET
+from s4_gateway.testing.weather.play import Tally, play
+from s4_gateway.testing.weather.schedule import CLIENTS, Schedule
+from s4_gateway.testing.weather.sky import Sky
+from s4_gateway.testing.weather.uploading import SMALLEST_PART
+
+from .line import Network
+from .still import Clock, StillLoop, run_still
+
+KIB = 1024
+DAY = 86400.0
+
+# Limits of the sizes that clients really send, brought down to what a schedule sends. What is left alone has no limit of its own.
+SCALE: Sequence[tuple[Any, str, object]] = (
+    (put, "BUFFERED_LIMIT", 16 * KIB),
+    (reader, "SUFFIX_BYTES", 2 * KIB),
+    (manifest, "MIN_LOGICAL_PART", SMALLEST_PART),
+    (policy, "DEFAULT_FRAME_BYTES", 4 * KIB),
+    (policy, "_CODEC_FRAME_BYTES", {CodecId.PASSTHROUGH: 4 * KIB}),
+)
+OPTIONS = StoreOptions(sidecar_above=8 * KIB, part_size=8 * KIB, inline_below=2**40, sweep_seconds=10**9)
+STORE = Capabilities(min_part_size=4 * KIB)
+
+
+class SmallBackend(S3Backend):
+    """The real client, told that parts may be small: finding out takes more requests than a schedule."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, min_part_size=STORE.min_part_size)
+
+
+class SmallClient:
+    """Signed requests to a gateway in this process."""
+
+    def __init__(self, gateway: GatewayClient) -> None:
+        self._gateway = gateway
+        self._signer = Signer(ACCESS_KEY, SECRET_KEY)
+
+    async def send(self, method: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Answer:
+        path = f"/{BUCKET}/{key}" if key else f"/{BUCKET}"
+        raw_query = "&".join(f"{name}={value}" for name, value in query.items())
+        sent = {"host": HOST, "content-length": str(len(body)), **headers}
+        hashed = hashlib.sha256(body).hexdigest()
+        signed = self._signer.sign(method, path, raw_query, headers=sent, payload_hash=hashed, when=time.time())
+        return await self._gateway.request(method, path=path, query=query, headers=signed, body=body, signed=False)
+
+
+class SmallWorld:
+    """A store, the weather over it, and two gateways."""
+
+    def __init__(self, clock: Clock, loop: StillLoop) -> None:
+        self.sky = Sky()
+        self.clients: Sequence[SmallClient] = ()
+        self.gateways: list[GatewayClient] = []
+        self.store = MiniS3(STORE)
+        self._clock = clock
+        self._network = Network(loop, self.sky, self._answer)
+
+    async def _answer(self, request: Received) -> Reply:
+        return await self.store(request)
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def settle(self) -> None:
+        await self._network.deliver_late()
+        for gateway in self.gateways:
+            await gateway.services.store.core.settle()
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """With both gateways up and the bucket made."""
+        self.store.store.create_bucket(BUCKET, None)
+        options = S3Options("http://store:1", read_timeout=20.0, commit_timeout=60.0)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(CLIENTS):
+                # Without a right to list buckets there is nothing to try out, now or later.
+                self.store.quirks = replace(self.store.quirks, hides_buckets=True)
+                backend = SmallBackend(options, StaticCredentials(KEYS))
+                gateway = await stack.enter_async_context(make_gateway(backend, options=OPTIONS))
+                services = gateway.services
+                backend._learn_again = math.inf
+                # Bound before the clocks were stopped.
+                services.authenticator._clock = self._clock.time
+                services.store.core.journal._clock = self._clock.time
+                self.gateways.append(gateway)
+            self.store.quirks = replace(self.store.quirks, hides_buckets=False)
+            self.clients = [SmallClient(gateway) for gateway in self.gateways]
+            yield
+
+
+@contextlib.contextmanager
+def scaled() -> Iterator[None]:
+    """Limits at the scale of schedules."""
+    with ExitStack() as stack:
+        for place, name, value in SCALE:
+            stack.enter_context(patch.object(place, name, value))
+        yield
+
+
+def play_small(schedule: Schedule, tally: Tally | None = None) -> None:
+    """Play a schedule in a world of its own.
+
+    Raises:
+        Violation: as `play.play`.
+    """
+
+    async def main(clock: Clock, loop: StillLoop) -> None:
+        world = SmallWorld(clock, loop)
+        async with world.started():
+            await play(schedule, world, tally)
+
+    with scaled():
+        run_still(schedule.seed, main)
