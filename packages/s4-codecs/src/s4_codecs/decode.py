@@ -7,7 +7,7 @@ order to get the plaintext. Frames too large to be held are `DecodeStream`s inst
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from s4_format import FRAME_HEADER_BYTES, FRAME_MAGIC, Buffer, FrameEntry, FrameHeader, FrameTable, Manifest, parse_frame_header
+from s4_format import FRAME_HEADER_BYTES, FRAME_MAGIC, Buffer, CodecId, FrameEntry, FrameHeader, FrameTable, Manifest, parse_frame_header
 
 from s4_codecs._buffer import Pieces, as_bytes_view, joined
 from s4_codecs._items import ItemScanner, Mark
@@ -27,6 +27,10 @@ STREAM_ABOVE_BYTES = 16 << 20
 """Frames with more plaintext or payload are decoded as they arrive, in one thread; up to it they are decoded whole, in parallel.
 
 16 MiB is the reference's largest frame of a single PUT; its multipart frames are as large as the parts, up to 5 GiB."""
+
+
+_CHECKSUM_SPEED = 16
+"""How many times as fast as decoding a frame's checksum is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,10 @@ class DecodeTask:
 
     @property
     def weight(self) -> int:
-        """Whether the work is worth another thread: `size`, since all codecs read about equally fast."""
-        return self.size
+        """Whether the work is worth another thread: `size`, since all codecs read about equally fast, but a passthrough frame only has its
+        checksum compared.
+        """
+        return self.size // _CHECKSUM_SPEED if self._header.codec is CodecId.PASSTHROUGH else self.size
 
     def collect(self, content: memoryview) -> None:
         """Take the next piece of the payload; the decoder's to call."""

@@ -30,6 +30,8 @@ LARGEST_FRAME_SIZE = 64 << 20
 _ZSTD_SLOWNESS = ((4, 1), (9, 6), (15, 13), (18, 80), (22, 180))
 """Up to this level, time per byte in terms of level 3, measured on 32 KiB of log text."""
 _GZIP_SLOWNESS = 7
+_CHECKSUM_SLOWNESS = 1 / 16
+"""Of frames that are stored as they are: only their checksum is computed."""
 
 DispatcherName: TypeAlias = Literal["sampling", "always"]
 
@@ -84,7 +86,7 @@ class _Recipe:
     """Whether a frame that does not shrink is stored as it is."""
     raw: bool
     """Whether the body is the bare bytes, without frames."""
-    slowness: int
+    slowness: float
     """Time per byte in terms of zstd level 3."""
 
 
@@ -99,9 +101,10 @@ def _recipe(options: EncodeOptions, pick: CodecId, raw: bool) -> _Recipe:  # noq
     reference = options.frame_policy is FramePolicy.REFERENCE
     zstd_slowness = next(slowness for level, slowness in _ZSTD_SLOWNESS if options.zstd_level <= level)
     codec: Codec | None
+    slowness: float
     match pick:
         case CodecId.PASSTHROUGH:
-            codec, slowness = None, 1
+            codec, slowness = None, _CHECKSUM_SLOWNESS
         case CodecId.CPU_ZSTD:
             codec, slowness = codec_for(pick, level=options.zstd_level, streaming=reference), zstd_slowness
         case CodecId.CPU_ZSTD_DICT:
@@ -148,7 +151,7 @@ class FrameTask:
     @property
     def weight(self) -> int:
         """`size` times how slow the codec is in terms of zstd level 3: whether the work is worth another thread."""
-        return self.size * self._recipe.slowness
+        return int(self.size * self._recipe.slowness)
 
     def run(self) -> EncodedFrame:
         """Compress and checksum the frame; the GIL is released for most of it.

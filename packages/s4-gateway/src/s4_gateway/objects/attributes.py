@@ -1,6 +1,6 @@
 """What clients see of an object: logical size, ETag, checksums, parts; and where its frames lie."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -62,10 +62,14 @@ class Attributes:
 
     @property
     def shown_checksums(self) -> Mapping[str, str]:
-        """What clients are told: the checksum they named, else CRC64NVME, as on S3."""
-        if "crc64nvme" not in self.checksums or len(self.checksums) == 1:
-            return self.checksums
-        return {name: value for name, value in self.checksums.items() if name != "crc64nvme"}
+        """What clients are told."""
+        shown = shown_algorithms(self.checksums)
+        return self.checksums if len(shown) == len(self.checksums) else {name: self.checksums[name] for name in shown}
+
+
+def shown_algorithms(names: Collection[str]) -> Collection[str]:
+    """Of the checksums known, those that clients are told of: the one that they named, else CRC64NVME, as on S3."""
+    return names if len(names) < 2 else [name for name in names if name != "crc64nvme"]
 
 
 def attributes_from_metadata(stored: StoredObject | ListEntry, manifest: Manifest) -> Attributes | None:

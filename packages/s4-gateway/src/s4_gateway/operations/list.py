@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from s4_gateway.call import Call
 from s4_gateway.errors import S3Error
+from s4_gateway.objects.attributes import shown_algorithms
 from s4_gateway.objects.listing import LogicalPage
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.operations.answers import OWNER
@@ -47,7 +48,7 @@ async def _page(store: ObjectStore, call: Call, ask: _Ask, after: str) -> Logica
 def _rows(page: LogicalPage) -> list[ObjectRow]:
     rows: list[ObjectRow] = []
     for key, modified, attributes, storage_class in page.entries:
-        algorithms = _algorithms(tuple(attributes.shown_checksums))
+        algorithms = _shown_algorithms(tuple(attributes.checksums))
         rows.append(
             ObjectRow(key, attributes.size, attributes.etag, modified, storage_class or "STANDARD", algorithms, attributes.checksum_type)
         )
@@ -55,9 +56,9 @@ def _rows(page: LogicalPage) -> list[ObjectRow]:
 
 
 @lru_cache(maxsize=256)
-def _algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
-    """As S3 names them."""
-    return tuple(sorted(map(str.upper, names)))
+def _shown_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of checksums by these names, those that clients are told of, as S3 names them."""
+    return tuple(sorted(map(str.upper, shown_algorithms(names))))
 
 
 async def list_objects(store: ObjectStore, call: Call) -> ObjectList:
