@@ -371,6 +371,15 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs, env=_programs(session, list(SERVERS)) | {"PYTHONPATH": str(E2E)})
 
 
+@nox.session(requires=["build"])
+def fuzz(session: nox.Session) -> None:
+    """Parsers of what comes from outside under atheris, once planted bugs were found; `-- --seconds N`, `--target NAME`, `--try BASE64`."""
+    _install(session, GATEWAY, *_tools("fuzz"))
+    if "--try" not in session.posargs:
+        _pytest(session, "fuzz", "-c", "tests-fuzz/pytest.ini", "tests-fuzz")
+    session.run("python", "-m", "fuzzing", *session.posargs, env={"PYTHONPATH": "tests-fuzz"})
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings being errors, into site/."""
