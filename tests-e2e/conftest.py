@@ -28,9 +28,10 @@ _processes: dict[str, Callable[[], str]] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--servers`, the servers that stand behind the gateway, and `--kills`."""
+    """Add `--servers`, the servers that stand behind the gateway, `--kills` and `--full`."""
     parser.addoption("--servers", default="embedded", help=f"names with commas between, of {', '.join(SERVERS)}; the default is embedded")
     parser.addoption("--kills", type=int, default=21, help="how often processes of the embedded store are killed; the default is 21")
+    parser.addoption("--full", action="store_true", help="large bodies of 2 GiB and 1,000 slow clients, which take a quarter of an hour")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -154,6 +155,12 @@ def fresh_store(server_name: str, tmp_path: Path) -> Iterator[Store]:
     folder.mkdir()
     with running_store(server_name, folder) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether sizes are those that are promised, and not the smaller ones of every day."""
+    return bool(pytestconfig.getoption("--full"))
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ async def test_alone_a_read_uses_the_codec_threads(memory: int, frames: int) -> 
 
 
 async def test_read_that_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of waiting for ever a client is asked to slow down, and what it had opened is closed."""
+    """Instead of waiting for ever a client is asked to slow down, and what it had opened is closed; a small read waits for small ones."""
     monkeypatch.setattr("s4_gateway.objects.admission.WAIT_SECONDS", 0.05)
     async with rig(memory_bytes=LIMIT) as gateway:
         core = gateway.client.services.store.core
@@ -81,7 +81,10 @@ async def test_read_that_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None
             answer = await gateway.get("key")
             assert (answer.status, answer.code) == (503, "SlowDown")
         async with core.budget.reserve(LIMIT):
-            assert (await gateway.get("key", range="bytes=5-9")).status == 503
+            assert (await gateway.get("key", range="bytes=5-999999")).status == 503
+            assert (await gateway.get("key", range="bytes=5-9")).body == BODY[5:10]
+            async with core.small.reserve(LIMIT):
+                assert (await gateway.get("key", range="bytes=5-9")).status == 503
         assert (await gateway.get("key")).body == BODY
         assert (core.reads.used, core.budget.used) == (0, 0)
 

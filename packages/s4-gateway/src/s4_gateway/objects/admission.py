@@ -10,11 +10,14 @@ from s4_gateway.objects.attributes import Layout
 from s4_gateway.objects.budget import Lease
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import Face
+from s4_gateway.objects.patience import Watch
 from s4_gateway.objects.window import Window
 
 WAIT_SECONDS = 20.0
 """How long a read waits for its turn before the client is asked to slow down."""
 SMALLEST = 16 * 1024
+SMALL_BYTES = 256 * 1024
+"""Most that a read may hold to have its memory from the share that is kept for small ones."""
 PASSED_BYTES = 256 * 1024
 """What a body that is only passed on has in the pipes."""
 LARGEST_FRAME = 16 << 20
@@ -28,9 +31,12 @@ class Ticket:
     in_flight: int
     """Frames to decode at a time."""
     leases: tuple[Lease, ...] = ()
+    watch: Watch | None = None
 
     def release(self) -> None:
         """Give it back; repeatable."""
+        if self.watch is not None:
+            self.watch.end()
         for lease in self.leases:
             lease.release()
 
@@ -57,12 +63,14 @@ class Admission:
         most = min(self._core.options.frames_in_flight, reads.limit // (4 * frame + 1) - 1) if quiet else 1
         in_flight = max(1, most)
         size = min(held_bytes(frame, in_flight, span), reads.limit)
+        if size <= SMALL_BYTES and (lease := self._core.small.take_now(size)) is not None:
+            return Ticket(in_flight, (lease,))
         # In this order everywhere: writers take the second one only.
         first = reads.take_now(size)
         second = budget.take_now(size) if first is not None else None
         if first is None or second is None:
             first, second = await self._wait(size, first)
-        return Ticket(in_flight, (first, second))
+        return Ticket(in_flight, (first, second), self._core.patience.watch(reads, budget))
 
     async def _wait(self, size: int, first: Lease | None) -> tuple[Lease, Lease]:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -17,7 +17,9 @@ class ByteBudget:
             raise ValueError("a byte budget must be positive")
         self.limit = limit
         self.used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.on_wait: Callable[[], None] | None = None
+        """Called when somebody has to wait."""
+        self._waiting: deque[tuple[int, asyncio.Future[None], float]] = deque()
 
     @asynccontextmanager
     async def reserve(self, size: int) -> AsyncIterator[None]:
@@ -46,12 +48,20 @@ class ByteBudget:
         """Whether nobody waits and half of it is free: a request may then take more than it needs."""
         return not self._waiting and 2 * self.used <= self.limit
 
+    @property
+    def waited_since(self) -> float | None:
+        """When the request whose turn comes next began to wait, on the loop's clock; None where nobody waits."""
+        return next((since for _, turn, since in self._waiting if not turn.done()), None)
+
     async def _acquire(self, size: int) -> None:
         if not self._waiting and self.used + size <= self.limit:
             self.used += size
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append((size, turn, loop.time()))
+        if self.on_wait is not None:
+            self.on_wait()
         try:
             await turn
         except asyncio.CancelledError:
@@ -69,7 +79,7 @@ class ByteBudget:
     def _wake(self) -> None:
         """Serve from the front. A waiter that was cancelled lies there until its turn comes, and is passed over then."""
         while self._waiting:
-            size, turn = self._waiting[0]
+            size, turn, _ = self._waiting[0]
             if not turn.done():
                 if self.used + size > self.limit:
                     return

@@ -175,6 +175,7 @@ class Copier:
                 request.client_metadata(face),
                 Expected(also=frozenset(face.attributes.checksums) - {"crc64nvme"}),
                 condition,
+                ours=True,
             )
             done = await self._putter.put(put)
         except (S3Error, BackendError) as error:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from s4_gateway.backend.abc import Backend
 from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.options import StoreOptions
+from s4_gateway.objects.patience import Patience
 from s4_gateway.observe.board import Place
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
@@ -32,9 +33,13 @@ class Core:
     digests: ThreadPoolExecutor
     """Hashes request bodies, beside the codecs."""
     budget: ByteBudget
-    """Bodies in flight, of all requests."""
+    """Bodies in flight, of all requests but those that `small` has room for."""
     reads: ByteBudget
     """Of these, those on their way out."""
+    small: ByteBudget
+    """Small bodies in flight: large ones, however slow, never keep them waiting."""
+    patience: Patience
+    """With clients that hold the memory of large ones."""
     place: Place | None = None
     """Of this process among the workers of a gateway; None = it is alone."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -1,8 +1,8 @@
 """PutObject: buffered below 8 MiB of stored bytes, streamed into a backend multipart upload above (data-paths.md section 2)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field, replace
 
 from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async
 from s4_format import Attributes as TrailerAttributes
@@ -13,6 +13,7 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.held import held
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import BUFFERED_LIMIT, MAX_PUT_BYTES
 from s4_gateway.objects.reader import Reader
@@ -44,6 +45,8 @@ class PutRequest:
     metadata: Mapping[str, str]
     expected: Expected = field(default_factory=Expected)
     condition: LogicalCondition = field(default_factory=LogicalCondition)
+    ours: bool = False
+    """The body is read from another object here: memory is reserved before its first byte, for both, and not when its bytes come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,11 @@ class Putter:
         condition = await self.resolve(request.bucket, request.key, request.condition)
         complete = has_room(request.metadata, capabilities)
         encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
-        async with self._core.budget.reserve(self._footprint(size)):
+        async with AsyncExitStack() as stack:
+            if request.ours:
+                await stack.enter_async_context(self._core.budget.reserve(self._footprint(size)))
+            else:
+                request = replace(request, body=await stack.enter_async_context(held(self._core, request.body, self._footprint(size))))
             write = _Write(self._core, request, encoder, condition, complete=complete)
             try:
                 return await write.run()

@@ -16,6 +16,7 @@ from s4_gateway.objects.core import Core
 from s4_gateway.objects.delete import Deleter
 from s4_gateway.objects.listing import Lister
 from s4_gateway.objects.options import StoreOptions
+from s4_gateway.objects.patience import Patience
 from s4_gateway.objects.put import Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.uploads.uploads import Uploads
@@ -25,6 +26,8 @@ from s4_gateway.state.journal import Journal, OpenedUpload
 
 LEAST_CODEC_THREADS = 2
 DIGEST_THREADS = 2
+SMALL_SHARE = 8
+"""One in so many bytes of the memory for bodies is kept for small ones."""
 CLOSE_SECONDS = 10.0
 """What outlives its request (a long Complete) gets so long at the end; another gateway, or the next start, takes it up again."""
 
@@ -43,6 +46,8 @@ class ObjectStore:
     def __init__(
         self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal, place: Place | None = None
     ) -> None:
+        small = options.memory_bytes // SMALL_SHARE
+        budget, reads = ByteBudget(options.memory_bytes - small), ByteBudget(options.memory_bytes // 2)
         self.core = Core(
             backend=backend,
             options=options,
@@ -50,8 +55,10 @@ class ObjectStore:
             journal=journal,
             codecs=ThreadPoolExecutor(_codec_threads(place), thread_name_prefix="s4-codec"),
             digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
-            budget=ByteBudget(options.memory_bytes),
-            reads=ByteBudget(options.memory_bytes // 2),
+            budget=budget,
+            reads=reads,
+            small=ByteBudget(small),
+            patience=Patience(budget, reads),
             place=place,
         )
         self.reader = Reader(self.core)

@@ -32,7 +32,9 @@ FAMILIES: tuple[Family, ...] = (
     Family("s4_gateway_client_received_bytes", "counter", ("operation",), "Request body bytes from clients, transfer framing included."),
     Family("s4_gateway_client_sent_bytes", "counter", ("operation",), "Response body bytes to clients."),
     Family("s4_gateway_connections", "gauge", (), "Client connections open."),
-    Family("s4_gateway_connections_closed", "counter", ("reason",), "Client connections closed early: cap, head, idle, protocol, drain."),
+    Family(
+        "s4_gateway_connections_closed", "counter", ("reason",), "Client connections closed early: cap, head, idle, protocol, drain, slow."
+    ),
     Family(
         "s4_gateway_backend_requests",
         "counter",

@@ -72,7 +72,7 @@ class Metrics:
         if received:
             self._backend_received[operation,] += received
 
-    def connection_closed(self, reason: Literal["cap", "head", "idle", "protocol", "drain"]) -> None:
+    def connection_closed(self, reason: Literal["cap", "head", "idle", "protocol", "drain", "slow"]) -> None:
         """Count a connection that the gateway ended before the client did."""
         self.tallies["s4_gateway_connections_closed"][reason,] += 1
 

@@ -118,7 +118,7 @@ async def upload_part_copy(store: ObjectStore, call: Call) -> CopyDone:
     opened = await store.reader.open(read)
     try:
         body = LogicalBody(opened)
-        stored = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised())))
+        stored = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised()), ours=True))
     finally:
         await opened.chunks.aclose()
     headers = {} if opened.face.stored.version_id is None else {"x-amz-copy-source-version-id": opened.face.stored.version_id}

@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._read_paused = False
         self._drained: asyncio.Future[None] | None = None
-        self._written = 0
+        self._received = self._written = 0
         self._flushed = 0
         self._unsent_since: float | None = None
         self.limits: Limits = listener.limits
@@ -98,12 +98,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.moved = self._loop.time()
-        if self._deaf or self._phase is Phase.LINGER:
-            return
-        if self._phase is Phase.BUSY and self.body_left != 0:
-            self._take_body(data)
-        else:
-            self._take_head(data)
+        self._received += len(data)
+        self._take(data)
 
     def eof_received(self) -> bool:
         """The client ended its side. Returns True where its answer is still to be written."""
@@ -199,6 +195,31 @@ class Connection(asyncio.Protocol):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
+    # From the object layer, which knows it as a `Peer`.
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that came, and those that went out."""
+        return self._received + self._written - self._transport.get_write_buffer_size()
+
+    @property
+    def due(self) -> bool:
+        """The client could send of its body, or read of its answer."""
+        cycle = self._cycle
+        if cycle is None or self._lost or self._deaf:
+            return False
+        return self.write_paused or not (cycle.body_complete or cycle.truncated or self._read_paused)
+
+    def dismiss(self) -> None:
+        """Others wait for what this client's request holds."""
+        cycle = self._cycle
+        if cycle is not None and cycle.waiting_for_body:
+            self._listener.count("slow")
+            self._deaf = True
+            cycle.fail(S3Error("SlowDown", "The body comes too slowly while others wait; try again.", close=True))
+        else:
+            self.break_off("slow")
+
     # From the listener.
 
     @property
@@ -276,6 +297,14 @@ class Connection(asyncio.Protocol):
         cycle.disconnect()
         self._transport.abort()
 
+    def _take(self, data: bytes) -> None:
+        if self._deaf or self._phase is Phase.LINGER:
+            return
+        if self._phase is Phase.BUSY and self.body_left != 0:
+            self._take_body(data)
+        else:
+            self._take_head(data)
+
     def _take_head(self, data: bytes) -> None:
         if self._phase is Phase.BUSY:
             # Pipelined: it waits its turn, in the kernel when it is long.
@@ -320,7 +349,7 @@ class Connection(asyncio.Protocol):
             cycle.body_ended()
         self._run(cycle)
         if rest:
-            self.data_received(rest)
+            self._take(rest)
 
     def _take_body(self, data: bytes) -> None:
         cycle = self._cycle

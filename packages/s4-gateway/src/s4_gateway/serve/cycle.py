@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from s4_gateway.backend.abc import Buffer
 from s4_gateway.errors import S3Error
+from s4_gateway.peer import PEER
 from s4_gateway.serve.answer import CONTINUE, Framing, render_head
 from s4_gateway.serve.head import Head
 
@@ -135,6 +136,7 @@ class Cycle:
 
     async def run(self, app: ASGIApp) -> None:
         """Have the application answer. An answer that it leaves unfinished is broken off."""
+        PEER.set(self._connection)
         if self._expects_continue and self._head.length == 0:
             # RFC 9110 10.1.1 lets a server choose. To a final answer without it aws-cli sends the next request on this connection,
             # and then takes that one's status line for a header.

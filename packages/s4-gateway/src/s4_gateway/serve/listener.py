@@ -16,7 +16,7 @@ NEWCOMER_SECONDS = 1.0
 MIN_REFUSED, REFUSED_SHARE = 16, 8
 """Refused connections that may wait for the end of their answer: this many, or this share of the cap."""
 
-Reason = Literal["cap", "head", "idle", "protocol", "drain"]
+Reason = Literal["cap", "head", "idle", "protocol", "drain", "slow"]
 
 
 class Admission(Enum):

@@ -1,6 +1,6 @@
 """UploadPart: compress into the spool, verify, then send direct or stage (data-paths.md 3.3, 3.4)."""
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async, part_frame_size
@@ -10,6 +10,7 @@ from s4_gateway.backend.abc import BackendError, Pieces, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.commit import told_time
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.held import held
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import MAX_PUT_BYTES
 from s4_gateway.objects.stamp import multipart_metadata
@@ -30,6 +31,8 @@ class PartRequest:
     number: int
     body: Source
     expected: Expected
+    ours: bool = False
+    """As in `PutRequest`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,13 @@ class PartStore:
             raise S3Error("EntityTooLarge", fields={"ProposedSize": str(size), "MaxSizeAllowed": str(MAX_PUT_BYTES)}, close=True)
         spool = Spool(self._core, self._quota)
         try:
-            async with self._core.budget.reserve(self._footprint(size)):
-                encoder, digested = await self._fill(spool, request)
+            async with AsyncExitStack() as stack:
+                body = request.body
+                if request.ours:
+                    await stack.enter_async_context(self._core.budget.reserve(self._footprint(size)))
+                else:
+                    body = await stack.enter_async_context(held(self._core, body, self._footprint(size)))
+                encoder, digested = await self._fill(spool, body, request.expected)
                 if spool.size > self._core.backend.capabilities.max_part_size:
                     raise S3Error("EntityTooLarge", "The stored form of this part is larger than the backend's largest part.")
                 if await self._direct(upload, request.number, spool):
@@ -74,10 +82,10 @@ class PartStore:
             spool.close()
         return StoredPart(digested, told_time(written))
 
-    async def _fill(self, spool: Spool, request: PartRequest) -> tuple[ObjectEncoder, Digested]:
+    async def _fill(self, spool: Spool, body: Source, expected: Expected) -> tuple[ObjectEncoder, Digested]:
         options = self._core.options
-        size = request.body.size
-        intake = Intake(self._core, request.body, request.expected)
+        size = body.size
+        intake = Intake(self._core, body, expected)
         encoder = ObjectEncoder(options.encode, size=size, frame_size=part_frame_size(size or 0), raw_passthrough_limit=0)
         try:
             async with (
