@@ -33,6 +33,8 @@ class Ticket:
 
     in_flight: int
     """Frames to decode at a time."""
+    size: int = 0
+    """Bytes that it is good for."""
     leases: tuple[Lease, ...] = ()
     watch: Watch | None = None
 
@@ -42,6 +44,14 @@ class Ticket:
             self.watch.end()
         for lease in self.leases:
             lease.release()
+
+
+class Crowded(Exception):
+    """A read must wait for so many bytes. It must hold nothing meanwhile: the first piece of a download alone may be a megabyte."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes are not free")
+        self.size = size
 
 
 class Admission:
@@ -54,11 +64,15 @@ class Admission:
         """For a read inside a request that has reserved already."""
         return Ticket(self._core.options.frames_in_flight)
 
-    async def admit(self, face: Face, window: Window) -> Ticket:
+    def admit(self, face: Face, window: Window, waited: Ticket | None = None) -> Ticket:
         """A ticket for a client's read; under pressure for one frame at a time.
 
+        Args:
+            face, window: what is read.
+            waited: from `wait`. It is the answer, or is given back.
+
         Raises:
-            S3Error: SlowDown after `WAIT_SECONDS`.
+            Crowded: none is free.
         """
         reads, budget = self._core.reads, self._core.budget
         frame, span = frame_bytes(face, window), window.stop - window.start
@@ -66,27 +80,80 @@ class Admission:
         most = min(self._core.options.frames_in_flight, reads.limit // (4 * frame + 1) - 1) if quiet else 1
         in_flight = max(1, most)
         size = min(held_bytes(frame, in_flight, span), reads.limit)
+        if waited is not None:
+            least = min(held_bytes(frame, 1, span), reads.limit)
+            if waited.size >= least:
+                return waited
+            # The object was replaced by one that takes more.
+            waited.release()
         if size <= SMALL_BYTES and (lease := self._core.small.take_now(size)) is not None:
-            return Ticket(in_flight, (lease,))
+            return Ticket(in_flight, size, (lease,))
         # In this order everywhere: writers take the second one only.
         first = reads.take_now(size)
         second = budget.take_now(size) if first is not None else None
         if first is None or second is None:
-            first, second = await self._wait(size, first)
-        return Ticket(in_flight, (first, second), self._core.patience.watch(reads, budget))
+            if first is not None:
+                first.release()
+            raise Crowded(min(held_bytes(frame, 1, span), reads.limit))
+        return Ticket(in_flight, size, (first, second), self._core.patience.watch(reads, budget))
 
-    async def _wait(self, size: int, first: Lease | None) -> tuple[Lease, Lease]:
+    async def wait(self, size: int) -> Ticket:
+        """A ticket for one frame at a time, as soon as `size` bytes are free.
+
+        Raises:
+            S3Error: SlowDown after `WAIT_SECONDS`.
+        """
+        reads, budget = self._core.reads, self._core.budget
+        first: Lease | None = None
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                if first is None:
-                    first = await self._core.reads.take(size)
-                return first, await self._core.budget.take(size)
+                first = await reads.take(size)
+                second = await budget.take(size)
+                return Ticket(1, size, (first, second), self._core.patience.watch(reads, budget))
         except BaseException as error:
             if first is not None:
                 first.release()
             if isinstance(error, TimeoutError):
                 raise S3Error("SlowDown", "Too many objects are being read; try again.") from error
             raise
+
+
+class Seat:
+    """One read's way to its ticket, over several attempts to open a body.
+
+    Args:
+        admission: gives tickets.
+        reserved: the caller has reserved the memory that the read takes.
+    """
+
+    def __init__(self, admission: Admission, *, reserved: bool) -> None:
+        self._admission = admission
+        self._reserved = reserved
+        self._waited: Ticket | None = None
+
+    def take(self, face: Face, window: Window) -> Ticket:
+        """The ticket, which is the caller's to release.
+
+        Raises:
+            Crowded: give back all that the read holds, `wait`, and open it again.
+        """
+        if self._reserved:
+            return self._admission.free()
+        waited, self._waited = self._waited, None
+        return self._admission.admit(face, window, waited)
+
+    async def wait(self, size: int) -> None:
+        """Until `size` bytes are free.
+
+        Raises:
+            S3Error: SlowDown.
+        """
+        self._waited = await self._admission.wait(size)
+
+    def leave(self) -> None:
+        """Give back what was waited for and not taken."""
+        if self._waited is not None:
+            self._waited.release()
 
 
 def held_bytes(frame: int, in_flight: int, span: int) -> int:

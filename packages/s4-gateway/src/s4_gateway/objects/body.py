@@ -17,7 +17,7 @@ from s4_format import FormatError, Manifest
 
 from s4_gateway.backend.abc import Buffer, Download
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.admission import Admission, Ticket
+from s4_gateway.objects.admission import Admission, Seat, Ticket
 from s4_gateway.objects.attributes import Layout, unavailable, unreadable
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries
@@ -38,7 +38,11 @@ class BodyOpener:
         self._dictionaries = Dictionaries(core)
         self._admission = Admission(core)
 
-    async def open(self, bucket: str, face: Face, download: Download, window: Window, *, reserved: bool) -> "VerifiedBody | WholeBody":
+    def seat(self, *, reserved: bool) -> Seat:
+        """For one read; `reserved` = the caller has reserved the memory that it takes."""
+        return Seat(self._admission, reserved=reserved)
+
+    async def open(self, bucket: str, face: Face, download: Download, window: Window, *, seat: Seat) -> "VerifiedBody | WholeBody":
         """Logical bytes of the window; the first piece is decoded before this returns, so most damage still gets an error document.
 
         Args:
@@ -46,10 +50,11 @@ class BodyOpener:
             face: what is read.
             download: its stored bytes from `window` on.
             window: what is wanted of it.
-            reserved: the caller has reserved the memory that this takes.
+            seat: gives the read its share of memory, which is given back with the body, or if there is none.
 
         Raises:
-            S3Error: NotImplemented for what cannot be decoded here, InternalError for damage in the first piece, SlowDown.
+            Crowded: there is no memory for it now: wait for it, and come again.
+            S3Error: NotImplemented for what cannot be decoded here, InternalError for damage in the first piece.
             BackendError: a broken download in the first piece.
             CodecError, FormatError: of later pieces, while iterating.
         """
@@ -58,7 +63,7 @@ class BodyOpener:
             if len(data) != window.stop - window.start:
                 raise S3Error("InternalError", f"The body has {len(data)} bytes, {window.stop - window.start} were announced.")
             return WholeBody(data)
-        ticket = self._admission.free() if reserved else await self._admission.admit(face, window)
+        ticket = seat.take(face, window)
         try:
             chunks = await self._chunks(bucket, face, download, window, in_flight=ticket.in_flight)
             body = VerifiedBody(chunks, download, ticket, expected=window.stop - window.start)

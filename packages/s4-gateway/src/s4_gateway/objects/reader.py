@@ -7,6 +7,7 @@ from s4_format import SUFFIX_BYTES, lookup_range
 
 from s4_gateway.backend.abc import BackendError, Download, Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
+from s4_gateway.objects.admission import Crowded, Seat
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.body import BodyOpener, VerifiedBody, WholeBody
 from s4_gateway.objects.core import Core
@@ -91,18 +92,27 @@ class Reader:
 
         Raises:
             S3Error, NotModified: from the request's own checks; NotImplemented for bodies that cannot be decoded here; InternalError for
-                damage.
+                damage; SlowDown where memory does not become free in time.
             BackendError: as the backend says.
         """
-        for attempt in range(ATTEMPTS):
-            try:
-                if request.select is None:
-                    return await self._open_whole(request)
-                warm = await self._open_warm(request, request.select)
-                return warm if warm is not None else await self._open_cold(request, request.select)
-            except (Moved, BackendError) as error:
-                self._again(error, request.bucket, request.key, attempt)
-        raise AssertionError("unreachable")
+        seat, attempt = self._bodies.seat(reserved=request.reserved), 0
+        try:
+            while True:
+                try:
+                    return await self._open(request, seat)
+                except Crowded as crowd:
+                    await seat.wait(crowd.size)
+                except (Moved, BackendError) as error:
+                    self._again(error, request.bucket, request.key, attempt)
+                    attempt += 1
+        finally:
+            seat.leave()
+
+    async def _open(self, request: ReadRequest, seat: Seat) -> Opened:
+        if request.select is None:
+            return await self._open_whole(request, seat)
+        warm = await self._open_warm(request, request.select, seat)
+        return warm if warm is not None else await self._open_cold(request, request.select, seat)
 
     def _again(self, error: Exception, bucket: str, key: str, attempt: int) -> None:
         """Let a read start again if the object was replaced under it, a bounded number of times; let everything else rise."""
@@ -112,19 +122,19 @@ class Reader:
         if attempt == ATTEMPTS - 1:
             raise S3Error("OperationAborted", "The object is being replaced faster than it can be read; try again.") from error
 
-    async def _open_whole(self, request: ReadRequest) -> Opened:
+    async def _open_whole(self, request: ReadRequest, seat: Seat) -> Opened:
         download = await self._core.backend.get_object(request.bucket, request.key, version_id=request.version)
         try:
             face = await self._faces.find(request.bucket, download.object, wanted=request.wanted, version=request.version)
             request.check(face)
             window = Window(0, face.attributes.size)
-            chunks = await self._bodies.open(request.bucket, face, download, window, reserved=request.reserved)
+            chunks = await self._bodies.open(request.bucket, face, download, window, seat=seat)
         except BaseException:
             await download.aclose()
             raise
         return Opened(face, 0, face.attributes.size, chunks)
 
-    async def _open_warm(self, request: ReadRequest, select: Select) -> Opened | None:
+    async def _open_warm(self, request: ReadRequest, select: Select, seat: Seat) -> Opened | None:
         """One request, for an object whose attributes and index are known; None where they are not, or seem outdated."""
         entry = self._core.cache.get(request.bucket, request.key) if request.version is None else None
         if entry is None or not _ranged_from_memory(entry, request.wanted):
@@ -145,13 +155,13 @@ class Reader:
             if face.attributes.size != entry.attributes.size:
                 raise Moved
             request.check(face)
-            chunks = await self._bodies.open(request.bucket, face, download, window, reserved=request.reserved)
+            chunks = await self._bodies.open(request.bucket, face, download, window, seat=seat)
         except BaseException:
             await download.aclose()
             raise
         return Opened(face, start, stop, chunks)
 
-    async def _open_cold(self, request: ReadRequest, select: Select) -> Opened:
+    async def _open_cold(self, request: ReadRequest, select: Select, seat: Seat) -> Opened:
         """A suffix GET tells what the object is, then one ranged GET fetches; small objects need only the first."""
         bucket, key, version = request.bucket, request.key, request.version
         probe = await self._core.backend.get_object(bucket, key, span=Suffix(SUFFIX_BYTES), version_id=version)
@@ -168,7 +178,7 @@ class Reader:
             if download is None:
                 download = await self._core.backend.get_object(bucket, key, span=stored_span, if_match=stored.etag, version_id=version)
                 require_same(stored, download.object)
-            chunks = await self._bodies.open(bucket, face, download, window, reserved=request.reserved)
+            chunks = await self._bodies.open(bucket, face, download, window, seat=seat)
         except BaseException:
             if download is not None:
                 await download.aclose()
