@@ -372,6 +372,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def soak(session: nox.Session) -> None:
+    """Half an hour of mixed load, and whether memory, descriptors and files stay flat; `-- --minutes N`, `--rate N`, `--over minio`."""
+    _install(session, GATEWAY, *_tools("e2e"), testing=True)
+    session.run("python", "-m", "soak", *session.posargs, env=_programs(session, list(SERVERS)) | {"PYTHONPATH": str(E2E)})
+
+
+@nox.session(requires=["build"])
 def fuzz(session: nox.Session) -> None:
     """Parsers of what comes from outside under atheris, once planted bugs were found; `-- --seconds N`, `--target NAME`, `--try BASE64`."""
     _install(session, GATEWAY, *_tools("fuzz"))

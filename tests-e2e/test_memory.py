@@ -1,4 +1,4 @@
-"""Memory is bounded, whatever the object: 512 MiB in and out under 256 MiB of resident memory."""
+"""Memory is bounded, whatever the object: 512 MiB in and out, and 2 GiB with `--full`, under 256 MiB of resident memory."""
 
 import hashlib
 import itertools
@@ -14,21 +14,34 @@ from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway
 from servers.stores import Store
 
-SIZE = 512 * MIB
+SIZE, FULL_SIZE = 512 * MIB, 2048 * MIB
+PART, FULL_PART = 32 * MIB, 64 * MIB
 LIMIT = 256 * MIB
 BLOCK = {"log": WORKLOADS["log"](32 * MIB), "noise": WORKLOADS["noise"](32 * MIB)}
 
 
-def blocks(workload: str) -> Iterator[bytes]:
-    """512 MiB, a block at a time, each with a number in front."""
-    for number in range(SIZE // len(BLOCK[workload])):
+def blocks(workload: str, size: int) -> Iterator[bytes]:
+    """So many bytes, 32 MiB at a time, each with a number in front."""
+    for number in range(size // len(BLOCK[workload])):
         yield b"%08d" % number + BLOCK[workload][8:]
+
+
+@pytest.fixture(name="size")
+def fixture_size(full: bool) -> int:
+    """Bytes of an object."""
+    return FULL_SIZE if full else SIZE
 
 
 @pytest.fixture
 def own(store: Store, fresh_store: Store, start_gateway: StartGateway) -> Gateway:
     """A gateway of the test's own, so that its peak is this test's: over the shared server, or over an embedded store of its own."""
     return start_gateway(store if store.shared else fresh_store)
+
+
+def batched(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """Of each `count` pieces one."""
+    while taken := b"".join(itertools.islice(pieces, count)):
+        yield taken
 
 
 def digest_of_get(wire: Wire, path: str) -> tuple[int, bytes]:
@@ -43,27 +56,45 @@ def digest_of_get(wire: Wire, path: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("workload", ["log", "noise"])
-def test_put_and_get(own: Gateway, bucket_name: str, workload: str) -> None:
-    """One PUT of 512 MiB, and its GET."""
+def test_put_and_get(own: Gateway, bucket_name: str, workload: str, size: int) -> None:
+    """One PUT, and its GET."""
     wire = Wire(own.endpoint, own.access_key, own.secret_key)
     own.client().create_bucket(Bucket=bucket_name)
     path = path_of(bucket_name, "key")
     digest = hashlib.md5()
     with wire.connection() as connection:
-        connection.sendall(wire.head_of("PUT", path, {"content-length": str(SIZE)}, payload_hash=UNSIGNED))
-        for block in blocks(workload):
+        connection.sendall(wire.head_of("PUT", path, {"content-length": str(size)}, payload_hash=UNSIGNED))
+        for block in blocks(workload, size):
             digest.update(block)
             connection.sendall(block)
         answer = read_answer(connection, "PUT")
     assert (answer.status, answer.etag) == (200, f'"{digest.hexdigest()}"')
-    assert digest_of_get(wire, path) == (SIZE, digest.digest())
+    assert digest_of_get(wire, path) == (size, digest.digest())
+    assert own.peak_memory() < LIMIT
+    own.behind.remove_bucket(bucket_name)
+
+
+def test_signed_chunks(own: Gateway, bucket_name: str, full: bool) -> None:
+    """The same in signed chunks of 1 MiB, whose data is handed on before their signatures can be checked."""
+    size = FULL_SIZE if full else SIZE // 2
+    wire = Wire(own.endpoint, own.access_key, own.secret_key)
+    own.client().create_bucket(Bucket=bucket_name)
+    path, digest = path_of(bucket_name, "key"), hashlib.md5()
+    with wire.connection() as connection:
+        for piece in wire.signed_stream("PUT", path, blocks("log", size), size):
+            connection.sendall(piece)
+        answer = read_answer(connection, "PUT")
+    for block in blocks("log", size):
+        digest.update(block)
+    assert (answer.status, answer.etag) == (200, f'"{digest.hexdigest()}"')
+    assert digest_of_get(wire, path) == (size, digest.digest())
     assert own.peak_memory() < LIMIT
     own.behind.remove_bucket(bucket_name)
 
 
 @pytest.mark.parametrize("workload", ["log", "noise"])
-def test_multipart(own: Gateway, bucket_name: str, workload: str) -> None:
-    """512 MiB in parts of 32 MiB, four at a time, and their GET."""
+def test_multipart(own: Gateway, bucket_name: str, workload: str, size: int, full: bool) -> None:
+    """In parts of 32 or 64 MiB, four at a time, and their GET."""
     s3: Any = own.client(max_pool_connections=8)
     wire = Wire(own.endpoint, own.access_key, own.secret_key)
     s3.create_bucket(Bucket=bucket_name)
@@ -79,15 +110,15 @@ def test_multipart(own: Gateway, bucket_name: str, workload: str) -> None:
     numbers = itertools.count(1)
     with ThreadPoolExecutor(4) as pool:
         waiting = []
-        for block in blocks(workload):
-            digest.update(block)
-            waiting.append(pool.submit(put, next(numbers), block))
+        for part in batched(blocks(workload, size), (FULL_PART if full else PART) // len(BLOCK[workload])):
+            digest.update(part)
+            waiting.append(pool.submit(put, next(numbers), part))
             if len(waiting) > 4:
                 waiting.pop(0).result()
         for future in waiting:
             future.result()
     upload.complete()
-    assert digest_of_get(wire, path_of(bucket_name, "key")) == (SIZE, digest.digest())
+    assert digest_of_get(wire, path_of(bucket_name, "key")) == (size, digest.digest())
     assert own.peak_memory() < LIMIT
     own.behind.remove_bucket(bucket_name)
 

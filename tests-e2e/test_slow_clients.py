@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from clients.multipart import MIB
 from clients.slow import SlowClient, SlowClients
-from clients.wire import UNSIGNED, Wire, path_of
+from clients.wire import UNSIGNED, Answer, Wire, path_of
 from conftest import StartGateway
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway
@@ -19,7 +19,9 @@ SLOW_BODY = 64 * MIB
 LARGE = WORKLOADS["noise"](48 * MIB)
 WATCHED_SECONDS = 12.0
 PATIENCE_SECONDS = 10.0
-"""A healthy request takes milliseconds; the rest is for a busy machine."""
+"""A small request takes milliseconds; the rest is for a busy machine."""
+TRANSFER_SECONDS = 50.0
+"""A large one has to wait until slow clients were found to be slow, and may be told to come again after 20 seconds."""
 
 
 @pytest.fixture
@@ -77,12 +79,20 @@ class Healthy:
         """A large upload and a large download."""
         wire, bucket = self.wire, self.bucket
         with self.timed("PUT 48 MiB"):
-            answer = wire.request("PUT", path_of(bucket, "healthy large"), LARGE, payload_hash=UNSIGNED)
+            answer = self.tried(lambda: wire.request("PUT", path_of(bucket, "healthy large"), LARGE, payload_hash=UNSIGNED))
             assert answer.status == 200, answer
         with self.timed("GET 48 MiB"):
-            answer = wire.request("GET", path_of(bucket, "large"))
-            assert answer.status == 200, answer
+            answer = self.tried(lambda: wire.request("GET", path_of(bucket, "large")))
             assert answer.body == LARGE
+
+    @staticmethod
+    def tried(request: Callable[[], Answer]) -> Answer:
+        """The answer, of the last attempt of three where it is SlowDown: SDKs try as often at their defaults, and more."""
+        for _ in range(2):
+            answer = request()
+            if answer.status != 503:
+                return answer
+        return request()
 
 
 def test_healthy_clients_are_served(own: Gateway, bucket_name: str, full: bool) -> None:
@@ -103,6 +113,7 @@ def test_healthy_clients_are_served(own: Gateway, bucket_name: str, full: bool) 
         alive = slow.alive()
     print(f"{healthy.served} healthy requests, worst {healthy.worst}, {alive=}, peak {own.peak_memory() >> 20} MiB")
     assert alive["head"] == alive["idle"] == slow_count // 5
-    assert max(healthy.worst.values()) < PATIENCE_SECONDS
+    for what, seconds in healthy.worst.items():
+        assert seconds < (TRANSFER_SECONDS if "48 MiB" in what else PATIENCE_SECONDS), what
     assert own.peak_memory() < LIMIT
     own.behind.remove_bucket(bucket_name)

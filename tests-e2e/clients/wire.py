@@ -7,7 +7,7 @@ import http.client
 import re
 import socket
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 
 TIMEOUT_SECONDS = 60.0
 UNSIGNED = "UNSIGNED-PAYLOAD"
+CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,20 @@ class Wire:
         if with_trailer:
             framed.append(b"%b\r\nx-amz-trailer-signature:%b\r\n\r\n" % (trailer, chain.trailer(trailer + b"\n")))
         return head, b"".join(framed)
+
+    def signed_stream(self, method: str, path: str, blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+        """Head and body of a request in signed chunks of 1 MiB, a piece at a time; `size` is that of all blocks, each of whole MiB."""
+        line = len("100000;chunk-signature=") + 64 + 2
+        length = size // CHUNK * (line + CHUNK + 2) + len("0;chunk-signature=") + 64 + 4
+        headers = {"content-encoding": "aws-chunked", "x-amz-decoded-content-length": str(size), "content-length": str(length)}
+        head = self.head_of(method, path, headers, payload_hash="STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+        chain = _Chain(self._credentials.secret_key, head.decode())
+        yield head
+        for block in blocks:
+            for start in range(0, len(block), CHUNK):
+                data = block[start : start + CHUNK]
+                yield b"%x;chunk-signature=%b\r\n%b\r\n" % (len(data), chain.chunk(data), data)
+        yield b"0;chunk-signature=%b\r\n\r\n" % chain.chunk(b"")
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[socket.socket]:

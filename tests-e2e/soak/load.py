@@ -241,6 +241,10 @@ class Load:
             total += worker.done
         return total
 
+    def live_bytes(self) -> int:
+        """Bytes of all objects that must be there."""
+        return sum(size for worker in self.workers for size, _ in worker.stored.values())
+
     def check(self) -> int:
         """Read everything that must be there; the number of objects."""
         for worker in self.workers:

@@ -14,6 +14,8 @@ from soak.vitals import MIB, Vitals, Watcher
 
 SETTLE_SECONDS = 6.0
 """After the load, for connections to close and for the store to clear away what was deleted."""
+GARBAGE_BYTES = 16 * MIB
+"""Stored beyond the objects that there are, most: what was deleted is cleared away in its time."""
 LOOKS = 240
 """At most, however long it takes."""
 
@@ -30,6 +32,8 @@ class Report:
     """When the load had ended."""
     objects: int
     """Compared at the end."""
+    live_bytes: int
+    """Of those objects, as clients see them."""
 
     @property
     def trends(self) -> list[Trend]:
@@ -40,6 +44,8 @@ class Report:
         """What is not as it must be."""
         grown = [f"{row.name} grew by {row.growth:,.0f}, {row.allowed:,.0f} are allowed" for row in self.trends if not row.flat]
         left = [f"{self.after.temp_files} temporary files are left"] if self.after.temp_files else []
+        if self.after.objects > self.live_bytes + GARBAGE_BYTES:
+            left.append(f"{self.after.objects:,} bytes are stored for objects of {self.live_bytes:,}")
         return [*self.failures, *grown, *left]
 
 
@@ -67,7 +73,7 @@ def soak(gateway: Gateway, *folders: Path, seconds: float, rate: float, seed: in
                 say(f"{now.seconds:6.0f} s  {load.done().total():7,} actions  {now.rss / MIB:6.1f} MiB  {now.descriptors} descriptors")
     objects = load.check() if not load.failures else 0
     time.sleep(SETTLE_SECONDS)
-    return Report(looks[-1].seconds, load.done(), load.failures, looks, watcher.look(), objects)
+    return Report(looks[-1].seconds, load.done(), load.failures, looks, watcher.look(), objects, load.live_bytes())
 
 
 def table(report: Report) -> list[str]:

@@ -90,6 +90,22 @@ async def test_read_that_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None
         assert (core.reads.used, core.budget.used) == (0, 0)
 
 
+async def test_read_that_waits_holds_nothing() -> None:
+    """A read that must wait closes what it had opened, and opens the object anew, whatever it is by then."""
+    async with rig(memory_bytes=LIMIT) as gateway:
+        core = gateway.client.services.store.core
+        await gateway.put("key", noise(1 * MIB))
+        async with gateway.counting() as spent:
+            async with core.reads.reserve(LIMIT):
+                task = reading(gateway)
+                await asyncio.wait([task], timeout=0.1)
+                assert core.reads.waited_since is not None
+                await gateway.put("key", BODY)
+            assert await drained(await task) == BODY
+        assert spent["get_object"] == 2
+        assert (core.reads.used, core.budget.used, core.small.used) == (0, 0, 0)
+
+
 async def test_small_reads_take_little() -> None:
     """A thousand small objects at once fit."""
     async with rig(memory_bytes=LIMIT) as gateway:
