@@ -1,4 +1,4 @@
-"""Names that hide and names that are made: reserved keys, ETags, listings' jumps."""
+"""Names that hide and names that are made: reserved keys and ETags."""
 
 from s4_format import (
     FormatError,
@@ -11,23 +11,16 @@ from s4_format import (
     sidecar_key,
     unquote_etag,
 )
-from s4_gateway.objects.listing import _is_hidden, _jump_behind, _may_hide_all
 from s4_gateway.objects.uploads.records import folder, id_order, is_upload_id
 
 from fuzzing.target import Target, require
 
 
 def check_name(data: bytes) -> None:
-    """Whatever a key is called: names made of it are reserved, and a listing never jumps backwards or over what is visible."""
+    """Whatever a key is called: names made of it are reserved, and ETags survive their quotes."""
     name = data.decode("utf-8", "replace")
     require(unquote_etag(quote_etag(name)) == name, "an ETag survives its quotes")
     detect_envelope(data)
-    target = _jump_behind(name)
-    if target is not None:
-        require(target > name and is_reserved(name), "a jump goes forward, out of a reserved folder")
-    if _is_hidden(name, None):
-        require(is_reserved(name + "x"), "below a hidden prefix everything is reserved")
-    _may_hide_all(name)
     if is_upload_id(name):
         id_order(name)
         require(is_reserved(folder(name) + "x"), "records of an upload are reserved")
@@ -42,7 +35,7 @@ TARGETS = (
     Target(
         "names",
         check_name,
-        modules=("s4_format.keys", "s4_format.etag", "s4_gateway.objects.listing"),
+        modules=("s4_format.keys", "s4_format.etag", "s4_gateway.objects.uploads.records"),
         seeds=(b"a/b.s4index", b".s4mpu/0123/upload", b".s4dict/0123456789abcdef", b"0123456789abcdef", b"0" * 44, b"a.__s4ver__/x"),
         words=(b".s4mpu/", b".s4dict/", b".s4index", b".__s4ver__/", b"S4E1", b"cpu-zstd", b'"'),
         refusals=(FormatError,),
