@@ -51,7 +51,7 @@ class Setting:
     """Where a history plays."""
 
     store: str
-    """memory (ETags that are no MD5s), strict (memory that wants equal parts), local, http."""
+    """memory (ETags that are no MD5s), strict (memory that wants equal parts), racing (memory, steps taken at once), local, http."""
     scale: Scale
     keeps_state: bool = True
     """Whether the gateways have state files; otherwise a restart loses all that they know."""
@@ -75,6 +75,8 @@ class Setting:
                 return Local(clock, folder / "store")
             case "http":
                 return OverHttp(clock, Capabilities(min_part_size=least))
+            case "racing":
+                return InMemory(clock, Capabilities(min_part_size=least), has_md5s=False, random=Random(1))
             case "strict":
                 return InMemory(clock, Capabilities(min_part_size=least, strict_parts=True), has_md5s=True)
             case _:
@@ -113,7 +115,7 @@ def play(setting: Setting, steps: Sequence[Step], seen: Seen | None = None) -> N
 
 def steps_of(setting: Setting, seed: str, count: int) -> list[Step]:
     """The steps of one history."""
-    return Generator(Random(seed), setting.scale).steps(count)
+    return Generator(Random(seed), setting.scale, races=setting.store == "racing").steps(count)
 
 
 def shrunk(setting: Setting, steps: Sequence[Step], wrong: Wrong, *, seconds: float) -> tuple[list[Step], Wrong]:

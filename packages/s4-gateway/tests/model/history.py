@@ -12,7 +12,7 @@ from s4_gateway.backend.abc import BackendError, Pieces
 from s4_gateway.testing.client import Answer, BrokenOff
 
 from .foreign import foreign
-from .judge import differences, token
+from .judge import differences, last_name
 from .perfect import PerfectS3
 from .requests import BUILDERS, Uploads
 from .steps import BUCKETS, HEADER_SETS, Step
@@ -49,6 +49,11 @@ class Seen:
     requests: int = 0
 
 
+def _comes_again(answer: Answer) -> bool:
+    """A refusal of a request that met another one: nothing happened, and the client is to try again."""
+    return answer.code in ("OperationAborted", "ConditionalRequestConflict")
+
+
 class History:
     """One history on its way."""
 
@@ -62,6 +67,10 @@ class History:
         self._seen = seen
         self._at = 0
         self._step: Step | str = "the beginning"
+        self._last = ""
+        """Last name of a listing's page: what a token stands for."""
+        self._others: list[State] = []
+        """Where else the service may be, after two requests at once; further answers tell."""
         self._written: dict[tuple[str, str, bytes], int] = {}
         self._touched: set[tuple[str, str]] = set()
 
@@ -90,13 +99,19 @@ class History:
             await self._probe(step.bucket, key, step.probe or 0)
 
     async def _plain(self, step: Step) -> None:
+        request = await self._request(step)
+        self._note(step, await self._ask(step.gateway or 0, request, unsigned=bool(step.unsigned)))
+
+    async def _request(self, step: Step) -> Request:
         if step.what in ("part", "copy_part"):
             # Which of two parts is the newer one is told by milliseconds.
             await asyncio.sleep(0.002)
         builder = BUILDERS.get(step.what) or getattr(self._uploads, step.what)
-        request = builder(self._model.state, step)
+        request: Request = builder(self._model.state, step)
         self._keep_apart(request)
-        answer = await self._ask(step.gateway or 0, request, unsigned=bool(step.unsigned))
+        return request
+
+    def _note(self, step: Step, answer: Answer) -> None:
         self._seen.answers[f"{step.what} {answer.code or answer.status}"] += 1
         if step.what == "create" and answer.status == 200:
             self._ids[step.label] = answer.text("UploadId") or ""
@@ -124,12 +139,23 @@ class History:
 
     async def _ask(self, gateway: int, request: Request, *, unsigned: bool = False) -> Answer:
         """Send a request, and compare."""
+        answer = await self._send(gateway, request, unsigned=unsigned)
+        outcomes: list[tuple[list[str], State]] = []
+        for state in (self._model.state, *self._others):
+            state.now = self._world.clock.now
+            outcomes.append(self._outcome(request, answer, state))
+        right = [state for findings, state in outcomes if not findings]
+        if not right:
+            raise self._wrong([f"gateway {gateway}, {request.about}:", *outcomes[0][0]])
+        self._model.state, *self._others = right
+        return answer
+
+    async def _send(self, gateway: int, request: Request, *, unsigned: bool = False) -> Answer:
         client = self._world.gateways[gateway]
         self._seen.requests += 1
-        self._model.state.now = self._world.clock.now
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await client.request(
+                return await client.request(
                     request.method,
                     request.bucket,
                     request.key,
@@ -140,54 +166,39 @@ class History:
                 )
         except (BrokenOff, TimeoutError) as error:
             raise self._wrong([f"gateway {gateway}, {request.about}: {error!r}"]) from error
-        findings = self._compare(request, answer)
-        if findings:
-            raise self._wrong([f"gateway {gateway}, {request.about}:", *findings])
-        return answer
 
-    def _compare(self, request: Request, answer: Answer) -> list[str]:
-        """What is wrong with an answer; the model is then where the answer says that the service is."""
-        model, grain = self._model, self._world.store.grain
+    def _outcome(self, request: Request, answer: Answer, before: State) -> tuple[list[str], State]:
+        """What is wrong with an answer to a request that met this state, and the state that it leaves."""
+        grain = self._world.store.grain
         asked = request
         if "continuation-token" in request.query:
             asked = replace(request, query={**request.query, "continuation-token": self._last})
         upload_id = answer.text("UploadId") or "" if "uploads" in request.query and answer.status == 200 and request.key else ""
-        before = model.state.copy()
-        reply = model.answer(asked, upload_id=upload_id)
-        self._remember_last(reply)
-        findings = differences(request, answer, reply, grain=grain)
-        for other in self._choices(request, reply, before) if findings else ():
-            if not differences(request, answer, other.answer(asked), grain=grain):
-                model.state = other.state if answer.status < 400 else before
-                return []
-        return findings
+        said, after = self._answered(asked, before, self._model.rules, upload_id)
+        findings = differences(request, answer, said, grain=grain)
+        for rules, state in self._choices(request, said, before) if findings else ():
+            other, left = self._answered(asked, state, rules, upload_id)
+            if not differences(request, answer, other, grain=grain) and (state is before or answer.status >= 400):
+                return [], left if answer.status < 400 else before
+        return findings, after
 
-    def _choices(self, request: Request, reply: Reply, before: State) -> Iterator[PerfectS3]:
+    @staticmethod
+    def _answered(request: Request, before: State, rules: Rules, upload_id: str) -> tuple[Reply, State]:
+        model = PerfectS3(rules, now=before.now)
+        model.state = before.copy()
+        return model.answer(request, upload_id=upload_id), model.state
+
+    def _choices(self, request: Request, reply: Reply, before: State) -> Iterator[tuple[Rules, State]]:
         """What a service may do instead."""
         rules = self._model.rules
         if (request.method == "POST" and "uploadId" in request.query) or "x-amz-copy-source" in request.headers:
-            other = PerfectS3(replace(rules, keeps_overwritten=True, copies_anew=True), now=before.now)
-            other.state = before.copy()
-            yield other
+            yield replace(rules, keeps_overwritten=True, copies_anew=True), before
         if reply.code == "NoSuchBucket":
             # Which of two reasons for a refusal is told is nowhere said.
-            other = PerfectS3(rules, now=before.now)
-            other.state = before.copy()
+            other = before.copy()
             for name in BUCKETS:
-                other.state.buckets.setdefault(name, Bucket())
-            if other.answer(request).status >= 400:
-                yield other
-
-    _last = ""
-
-    def _remember_last(self, reply: Reply) -> None:
-        """The name at which the next page of the model's listing begins."""
-        if isinstance(reply.body, bytes) or reply.body[0] != "ListBucketResult":
-            return
-        names = [
-            text for name, rows in reply.body[1] if name in ("Contents", "CommonPrefixes") for tag, text in rows if tag in ("Key", "Prefix")
-        ]  # type: ignore[misc]
-        self._last = max(names, key=lambda name: str(name).encode(), default=self._last)  # type: ignore[assignment]
+                other.buckets.setdefault(name, Bucket())
+            yield rules, other
 
     def _wrong(self, findings: Sequence[str]) -> Wrong:
         return Wrong(self._at, self._step, findings)
@@ -238,6 +249,38 @@ class History:
 
     # Steps that are no single request
 
+    async def _together(self, step: Step) -> None:
+        """Two requests at the same time, one on each gateway: the answers are those of one after the other, in either order."""
+        requests = [await self._request(each) for each in (step.first, step.second)]
+        answers = await asyncio.gather(*(self._send(gateway, request) for gateway, request in enumerate(requests)))
+        told: list[str] = []
+        right: list[State] = []
+        for before in (self._model.state, *self._others):
+            before.now = self._world.clock.now
+            for order in ((0, 1), (1, 0)):
+                findings, state = self._one_by_one([(requests[number], answers[number]) for number in order], before)
+                told += findings
+                if not findings:
+                    right.append(state)
+        if not right:
+            raise self._wrong([*(f"gateway {n}, {request.about}: {answers[n].status}" for n, request in enumerate(requests)), *told])
+        self._model.state, *self._others = right
+        for each, answer in zip((step.first, step.second), answers, strict=True):
+            self._note(each, answer)
+            self._touched.add((each.bucket, each.key))
+            for gateway in (0, 1):
+                await self._probe(each.bucket, each.key, gateway)
+
+    def _one_by_one(self, pairs: Sequence[tuple[Request, Answer]], state: State) -> tuple[list[str], State]:
+        """What is wrong with these answers if the requests came in this order."""
+        for request, answer in pairs:
+            findings, left = self._outcome(request, answer, state)
+            if not findings:
+                state = left
+            elif not _comes_again(answer):
+                return [f"if it comes {'first' if request is pairs[0][0] else 'last'}, {request.about}:", *findings], state
+        return [], state
+
     async def _list(self, step: Step) -> None:
         """All pages, from either gateway by turns."""
         query = {"prefix": step.prefix, "delimiter": step.delimiter, "max-keys": str(step.page)}
@@ -254,8 +297,9 @@ class History:
             self._seen.answers[f"list {answer.code or answer.status}"] += 1
             if answer.status != 200 or answer.text("IsTruncated") != "true":
                 return
+            self._last = last_name(answer)
             if step.version == 2:
-                query["continuation-token"] = token(answer) or ""
+                query["continuation-token"] = answer.text("NextContinuationToken") or ""
             else:
                 query[after] = self._last
         raise self._wrong(["the listing has no end"])
@@ -272,7 +316,7 @@ class History:
             self._seen.answers[f"list_uploads {answer.code or answer.status}"] += 1
             if answer.status != 200 or answer.text("IsTruncated") != "true":
                 return
-            said = self._model.answer(request)
+            said, _ = self._answered(request, self._model.state, self._model.rules, "")
             markers = {name: text for name, text in said.body[1] if isinstance(text, str)}  # type: ignore[misc]
             query |= {"key-marker": markers["NextKeyMarker"], "upload-id-marker": markers["NextUploadIdMarker"]}
             if not query["upload-id-marker"]:

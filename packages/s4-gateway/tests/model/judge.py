@@ -130,8 +130,9 @@ def _by_name(nodes: Sequence[Node]) -> Mapping[str, list[Node]]:
     return grouped
 
 
-def token(answer: Answer) -> str | None:
-    """Where the next page of a listing begins; None = this was the last."""
-    if answer.status != 200 or answer.text("IsTruncated") != "true":
-        return None
-    return answer.text("NextContinuationToken")
+def last_name(answer: Answer) -> str:
+    """The last key or common prefix of a listing's page."""
+    names = [*answer.texts("Contents/Key"), *answer.texts("CommonPrefixes/Prefix")]
+    if answer.text("EncodingType") == "url":
+        names = [unquote_plus(name) for name in names]
+    return max(names, key=str.encode)

@@ -70,6 +70,9 @@ RANGES = (
     "wrong order",
 )
 PLANS = ("all",) * 8 + ("subset",) * 3 + ("reversed", "twice", "unknown", "wrong", "overwritten", "overwritten", "nothing", "nonsense")
+OBJECT_RACES = ("copy", "put", "put", "put", "delete", "read", "read", "attributes")
+UPLOAD_RACES = ("copy_part", "complete", "complete", "part", "abort", "put", "delete", "read", "list_parts")
+"""Steps that are taken at the same time; two copies are not, which S3 does not make atomic either."""
 FOREIGN = ("plain", "plain", "framed", "unstamped", "raw", "unstamped raw", "parts", "stamped parts")
 """Forms in which objects get into the bucket behind the gateway's back: what any client writes there, and what the reference does."""
 
@@ -108,8 +111,9 @@ class Step:
 class Generator:
     """Random steps; the same for the same source of randomness."""
 
-    def __init__(self, random: Random, scale: Scale) -> None:
+    def __init__(self, random: Random, scale: Scale, *, races: bool = False) -> None:
         self._random = random
+        self._races = races
         self._scale = scale
         self._uploads: list[tuple[str, str, str]] = []
         self._ended: list[tuple[str, str, str]] = []
@@ -127,6 +131,8 @@ class Generator:
                 steps.append(self._due.pop(0))
             elif not self._due and self._random.random() < 0.03:
                 self._due = self._whole_upload()
+            elif self._races and self._random.random() < 0.3:
+                steps.append(self._race(self._address(), OBJECT_RACES))
             else:
                 name = self._random.choices(names, weights)[0]
                 steps.append(self._step(name, RULES[name][1](self)))
@@ -143,8 +149,23 @@ class Generator:
         parts = [{**upload, "number": number, "body": self._large_part()} for number in numbers[:-1]]
         parts.append({**upload, "number": numbers[-1], "body": self._part_body()})
         self._random.shuffle(parts)
-        complete = {**upload, **self._completion(self._random.choice(("all", "all", "all", "subset")))}
-        return [self._step("create", create), *(self._step("part", part) for part in parts), self._step("complete", complete)]
+        end = self._step("complete", {**upload, **self._completion(self._random.choice(("all", "all", "all", "subset")))})
+        if self._races:
+            end = self._race(upload, UPLOAD_RACES, first=end)
+        return [self._step("create", create), *(self._step("part", part) for part in parts), end]
+
+    def _race(self, of: dict[str, Any], names: Sequence[str], *, first: Step | None = None) -> Step:
+        """Two steps at once, of the same object or upload."""
+        picked = self._random.sample(names, 2) if self._random.random() < 0.8 else [self._random.choice(names[1:])] * 2
+        if first is not None:
+            picked[0] = first.what
+        steps = [first] if first is not None else []
+        for name in picked[len(steps) :]:
+            steps.append(Step(name, **{**RULES[name][1](self), **of}))
+        if picked[0] == "copy" and self._random.random() < 0.5:
+            # What is copied changes.
+            steps[1] = Step(picked[1], **{**steps[1].said, "bucket": steps[0].source_bucket, "key": steps[0].source})
+        return Step("together", first=steps[0], second=steps[1])
 
     def _where(self) -> dict[str, Any]:
         return {"gateway": self._random.randrange(2), "probe": self._random.randrange(2)}
@@ -351,7 +372,9 @@ RULES: Mapping[str, tuple[int, Callable[[Generator], dict[str, Any]]]] = {
 
 
 def simpler(step: Step) -> list[Step]:
-    """Steps that are like this one but for one thing that it need not say."""
+    """Steps that are like this one but for one thing that it need not say; one of two that are taken at once."""
+    if step.what == "together":
+        return [step.first, step.second]
     optional = [name for name, value in step.said.items() if name not in NEEDED and value not in (None, "", 0, False)]
     return [Step(step.what, **{**step.said, name: None if name != "headers" else 0}) for name in optional]
 

@@ -1,11 +1,13 @@
 """Two gateways over one store, each with a cache of its own; either can be restarted, and others write to the store behind their backs."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 from s4_codecs import EncodeOptions
@@ -77,12 +79,37 @@ class _Hashing(MemoryStore):
         return sha1(plain.encode()).hexdigest()
 
 
+class _Unsteady(MemoryBackend):
+    """One that takes its time, now more and now less, so that requests overtake each other."""
+
+    def __init__(self, store: MemoryStore, random: Random) -> None:
+        super().__init__(store=store)
+        self._random = random
+
+    @asynccontextmanager
+    async def _request(self, operation: str) -> AsyncIterator[None]:
+        await self._wait()
+        async with super()._request(operation):
+            yield
+        await self._wait()
+
+    async def _wait(self) -> None:
+        for _ in range(self._random.choice((0, 0, 1, 2, 5, 20))):
+            await asyncio.sleep(0)
+
+
 class InMemory:
-    """The memory store, whose answers are those of S3."""
+    """The memory store, whose answers are those of S3.
+
+    Args:
+        has_md5s: whether ETags are MD5s.
+        random: how long requests take; None = all alike.
+    """
 
     grain = 0
 
-    def __init__(self, clock: Clock, capabilities: Capabilities, *, has_md5s: bool) -> None:
+    def __init__(self, clock: Clock, capabilities: Capabilities, *, has_md5s: bool, random: Random | None = None) -> None:
+        self._random = random
         self._store = (MemoryStore if has_md5s else _Hashing)(capabilities, clock=clock, opaque_etags=False)
         self.behind: Backend = MemoryBackend(store=self._store)
 
@@ -93,7 +120,7 @@ class InMemory:
         pass
 
     async def client(self) -> Backend:
-        return MemoryBackend(store=self._store)
+        return MemoryBackend(store=self._store) if self._random is None else _Unsteady(self._store, self._random)
 
 
 class Local:
@@ -211,7 +238,7 @@ def store_options(*, part_size: int, frame_size: int) -> StoreOptions:
     """Options of a gateway whose limits are as small as its test's bodies; records are looked up every time."""
     return StoreOptions(
         encode=EncodeOptions(),
-        sidecar_above=part_size,
+        sidecar_above=part_size // 2,
         part_size=part_size,
         inline_below=2 * frame_size,
         spool_memory=2 * part_size,

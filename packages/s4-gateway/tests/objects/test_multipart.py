@@ -243,6 +243,28 @@ async def test_concurrent_completes_with_different_manifests() -> None:
         assert (await gateway.get("key")).body == SMALL + b"tail"
 
 
+@pytest.mark.parametrize("algorithm", ["", "CRC64NVME", "CRC32", "SHA256"])
+@pytest.mark.parametrize("resent", [text(2000, 1), noise(6 * MIB, 1)], ids=["staged", "direct"])
+async def test_part_sent_again_after_a_refused_complete(algorithm: str, resent: bytes) -> None:
+    """A Complete that is refused because of a checksum decides nothing: the part is sent again, and a Complete with it succeeds."""
+    async with rig() as gateway:
+        upload = await gateway.create("key", **({"x_amz_checksum_algorithm": algorithm} if algorithm else {}))
+        name, wrong = algorithm.lower() or "crc64nvme", {"": "A" * 11 + "=", "CRC64NVME": "A" * 11 + "="}
+        stated = wrong.get(algorithm, {"CRC32": "AAAAAA==-1", "SHA256": "A" * 43 + "=-1"}.get(algorithm, ""))
+        bad = [(1, await gateway.part("key", upload, 1, text(1000)))]
+        refused = await gateway.complete("key", upload, bad, **{f"x_amz_checksum_{name}": stated})
+        good = [(1, await gateway.part("key", upload, 1, resent)), (2, await gateway.part("key", upload, 2, b"end"))]
+        if len(resent) < 5 * MIB:
+            good = good[:1]
+        done = await gateway.complete("key", upload, good)
+        answer = await gateway.get("key")
+
+        assert refused.code == "BadDigest"
+        assert done.code is None, done.body
+        assert answer.body == (resent if len(good) == 1 else resent + b"end")
+        assert (answer.etag or "").endswith(f"-{len(good)}")
+
+
 async def test_repeated_complete_tells_the_same() -> None:
     """Also the checksum, which only the trailer has, from a gateway that has never seen the object."""
     async with rig() as gateway:

@@ -17,7 +17,7 @@ from s4_gateway.objects.stream_upload import MAX_PARTS, PartCutter
 from s4_gateway.objects.together import together
 from s4_gateway.objects.uploads.grouping import Group, group_parts
 from s4_gateway.objects.uploads.join import Joiner, Layout, RecordReader
-from s4_gateway.objects.uploads.manifest import Chosen, object_checksums
+from s4_gateway.objects.uploads.manifest import Chosen, check_object, object_checksums
 from s4_gateway.objects.uploads.records import PartRecord
 from s4_gateway.objects.uploads.shelf import Upload
 from s4_gateway.objects.uploads.spool import Spool, SpoolQuota
@@ -162,9 +162,7 @@ class Assembly:
             if algorithm is not None and stated.get(algorithm, values[number]) != values[number]:
                 raise S3Error("InvalidPart", fields={"PartNumber": str(number)})
         checksums, checksum_type = object_checksums(record, chosen.parts, values)
-        for name, value in self._stated.items():
-            if checksums.get(name) not in (value, f"{value}-{len(chosen.parts)}"):
-                raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
+        check_object(checksums, self._stated, parts=len(chosen.parts))
         parts = tuple(
             Part(part.number, part.size, base64.b64decode(values[part.number]) if part.number in values else None) for part in chosen.parts
         )

@@ -22,7 +22,17 @@ from s4_gateway.objects.sidecar import write_sidecar
 from s4_gateway.objects.stamp import has_room, multipart_metadata
 from s4_gateway.objects.uploads.assemble import AssembledBody, Assembly
 from s4_gateway.objects.uploads.late import LateUploads
-from s4_gateway.objects.uploads.manifest import Choice, Chosen, choose, full_crc64nvme, manifest_etag, variants
+from s4_gateway.objects.uploads.manifest import (
+    Choice,
+    Chosen,
+    check_object,
+    choose,
+    full_crc64nvme,
+    manifest_etag,
+    names_prove,
+    object_checksums,
+    variants,
+)
 from s4_gateway.objects.uploads.part import default_codec
 from s4_gateway.objects.uploads.records import PartRecord, UploadRecord, folder, upload_token
 from s4_gateway.objects.uploads.shelf import Shelf, Upload, part_records
@@ -115,6 +125,8 @@ class Completer:
         _check_type(request, upload.record)
         entries = await self.shelf.entries(upload)
         chosen = choose(part_records(entries), request.choices, object_size=request.object_size)
+        if names_prove(upload.record):
+            check_object(object_checksums(upload.record, chosen.parts, {})[0], request.checksums, parts=len(chosen.parts))
         return Completion(self, request, upload, chosen, entries, await self._condition(request))
 
     async def is_open(self, request: CompleteRequest) -> bool:
@@ -231,7 +243,12 @@ class Completion:
 
     async def _run(self) -> Finished:
         upload, chosen = self._upload, self._chosen
-        backend = await self._owner.late.ensure(upload, self._metadata(), manifest=chosen.digest)
+        if names_prove(upload.record) or not (chosen.stated or self._request.checksums):
+            backend = await self._owner.late.ensure(upload, self._metadata(), manifest=chosen.digest)
+        else:
+            # What is stated is compared when the records are read. If it does not hold, other parts may follow, so that this backend
+            # upload must say nothing of these ones.
+            backend = await self._owner.late.ensure(upload, self._bare_metadata())
         if backend.upload_id is None or backend.manifest not in (None, chosen.digest):
             raise S3Error("OperationAborted", "Another list of parts is being completed for this upload.")
         written, body = await self._commit(backend.upload_id)
@@ -249,6 +266,11 @@ class Completion:
         etag = self._chosen.etag if has_room(record.metadata, capabilities) else None
         own = multipart_metadata(default_codec(self._core), token, size=self._chosen.size, etag=etag, crc64nvme=crc if etag else None)
         return {**record.metadata, **own}
+
+    def _bare_metadata(self) -> dict[str, str]:
+        """Metadata of a backend upload whose object is not known yet."""
+        token = upload_token(self._upload.upload_id)
+        return {**self._upload.record.metadata, **multipart_metadata(default_codec(self._core), token)}
 
     async def _commit(self, backend_id: str) -> tuple[Written, AssembledBody]:
         """The commit point. Where the backend does not know a part, other direct records of the same content are tried: only the backend

@@ -175,6 +175,22 @@ def object_checksums(record: UploadRecord, parts: Sequence[PartRecord], values: 
     return {algorithm: f"{digests.base64(algorithm)}-{len(parts)}", "crc64nvme": full_crc64nvme(parts)}, "COMPOSITE"
 
 
+def names_prove(record: UploadRecord) -> bool:
+    """Whether the checksums of this upload's object follow from the names of its records."""
+    return record.checksum_algorithm in (None, "crc64nvme")
+
+
+def check_object(checksums: Mapping[str, str], stated: Mapping[str, str], *, parts: int) -> None:
+    """Compare what the client states of the whole object.
+
+    Raises:
+        S3Error: BadDigest.
+    """
+    for name, value in stated.items():
+        if checksums.get(name) not in (value, f"{value}-{parts}"):
+            raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
+
+
 def _combine(algorithm: str, values: Sequence[tuple[str, int]]) -> str:
     crc = 0
     for value, size in values:
