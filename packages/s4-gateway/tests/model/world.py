@@ -19,9 +19,9 @@ from s4_gateway.backend.memory_store import MemoryStore
 from s4_gateway.backend.s3 import S3Backend, StaticCredentials
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.testing.client import GatewayClient, make_gateway
+from s4_gateway.testing.mini_s3 import MiniS3
 
-from ..backend.s3.mini_s3 import MiniS3  # noqa: TID252 - tests are no package that could be named
-from ..backend.s3.server import KEYS, Server, options  # noqa: TID252
+from ..backend.s3.server import KEYS, Server, options  # noqa: TID252 - tests are no package that could be named
 
 
 class Clock:
