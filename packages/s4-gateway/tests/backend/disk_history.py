@@ -31,6 +31,8 @@ class Change(Operation):
 
     safe: int = NEVER
     """The moment from which it is on the disk for sure: the end of a sync that began after its end."""
+    doomed: bool = False
+    """A sync of it failed. Systems forget then what was to be written, so that a later sync succeeds without it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -160,8 +162,13 @@ class DiskHistory:
         ended = self.tick()
         self.syncs.add(ended)
         for change in node.all_changes():
-            if change.ended < begun:
+            if change.ended < begun and not change.doomed:
                 change.safe = min(change.safe, ended)
+
+    def sync_failed(self, node: Node) -> None:
+        """A sync has failed: what it was to save will not be saved by another one."""
+        for change in node.all_changes():
+            change.doomed |= change.safe == NEVER
 
     def content(self, moment: int, keep: Keep) -> dict[str, bytes | None]:
         """What the disk holds after a power cut at a moment: relative paths of files and directories (None)."""

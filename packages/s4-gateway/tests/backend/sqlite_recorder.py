@@ -8,8 +8,9 @@ import ctypes
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .disk_history import DiskHistory, Node
@@ -36,6 +37,24 @@ _VFS_SLOTS = (
 _FILE_SLOTS = 18
 """Methods of a file in version 3 of their table."""
 _CLOSE, _WRITE, _TRUNCATE, _SYNC = 0, 2, 3, 4
+
+
+IOERR_WRITE, IOERR_FSYNC, FULL = 778, 1034, 13
+"""What SQLite's own VFS answers when the system says EIO or ENOSPC."""
+
+
+def _works(_name: str, _action: str) -> int:
+    return _OK
+
+
+@dataclass(slots=True)
+class Tampering:
+    """What goes wrong below SQLite."""
+
+    spared: set[str] = field(default_factory=set)
+    """Names of files whose syncs do nothing and succeed."""
+    failure: Callable[[str, str], int] = _works
+    """Name of a file and "write" or "sync" to what comes of it: 0, or an error of SQLite's."""
 
 
 class _Vfs(ctypes.Structure):
@@ -84,10 +103,10 @@ def library() -> ctypes.CDLL | None:
 
 
 @contextmanager
-def recording(found: ctypes.CDLL, history: DiskHistory, spared: Set[str]) -> Iterator[None]:
-    """Databases opened below the history's directory meanwhile are recorded; their files with names in `spared` are never synced."""
+def recording(found: ctypes.CDLL, history: DiskHistory, tampering: Tampering) -> Iterator[None]:
+    """Databases opened below the history's directory meanwhile are recorded, and tampered with."""
     original = found.sqlite3_vfs_find(None)
-    recorder = _Recorder(history, original, spared)
+    recorder = _Recorder(history, original, tampering)
     assert found.sqlite3_vfs_register(ctypes.byref(recorder.vfs), 1) == _OK
     try:
         yield
@@ -99,9 +118,9 @@ def recording(found: ctypes.CDLL, history: DiskHistory, spared: Set[str]) -> Ite
 
 
 class _Recorder:
-    def __init__(self, history: DiskHistory, original: "ctypes._Pointer[_Vfs]", spared: Set[str]) -> None:
+    def __init__(self, history: DiskHistory, original: "ctypes._Pointer[_Vfs]", tampering: Tampering) -> None:
         self._history = history
-        self._spared = spared
+        self._tampering = tampering
         self._names: dict[int, str] = {}
         self._original = original
         self._nodes: dict[int, Node] = {}
@@ -193,6 +212,8 @@ class _Recorder:
         return code
 
     def _write(self, file: int, data: int, size: int, offset: int) -> int:
+        if code := self._tampering.failure(self._names[file], "write"):
+            return code
         with self._history.writing(self._nodes[file], offset, ctypes.string_at(data, size)):
             return self._call(_WRITE, file, data, size, offset)
 
@@ -201,8 +222,11 @@ class _Recorder:
             return self._call(_TRUNCATE, file, size)
 
     def _sync(self, file: int, flags: int) -> int:
-        if self._names[file] in self._spared:
+        if self._names[file] in self._tampering.spared:
             return _OK
+        if code := self._tampering.failure(self._names[file], "sync"):
+            self._history.sync_failed(self._nodes[file])
+            return code
         self._directories.opened = None
         begun = self._history.tick()
         code = self._call(_SYNC, file, flags)

@@ -1,12 +1,13 @@
 """A power cut at any moment: the store opens on whatever the disk kept, and has all that was acknowledged, byte for byte."""
 
 import asyncio
+import errno
 import os
 import random
 import shutil
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from .local_helpers import NOTHING, copy, store, upload
 
 SIZES = (0, 2_000, 40_000, 150_000)
 TASKS, STEPS = 6, 10
+FAILURE_RATE = 0.05
+CUTS_AFTER_FAILURES = 150
 UNRECORDED = {"lock", "peers", "store.sqlite3-shm"}
 """Made anew by each start."""
 SETTLE_SECONDS = 5.0
@@ -40,6 +43,18 @@ class RecordingLayer(FileLayer):
         self._files: dict[int, tuple[Node, int]] = {}
         self.forgetful: set[str] = set()
         """Methods that do nothing and claim to have done it."""
+        self.failure: Callable[[str], int] = lambda _: 0
+        """Name of a method to the errno that it fails with, or 0."""
+
+    def _sync(self, node: Node, method: str, sync: Callable[[], None]) -> None:
+        if method in self.forgetful:
+            return
+        if code := self.failure(method):
+            self._history.sync_failed(node)
+            raise OSError(code, os.strerror(code))
+        begun = self._history.tick()
+        sync()
+        self._history.synced(node, begun)
 
     def make_directory(self, path: str) -> None:
         if self._history.covers(path) and not self._history.exists(path):
@@ -60,6 +75,8 @@ class RecordingLayer(FileLayer):
         return descriptor
 
     def write(self, descriptor: int, pieces: Sequence[Buffer]) -> None:
+        if code := self.failure("write"):
+            raise OSError(code, os.strerror(code))
         node, offset = self._files[descriptor]
         data = b"".join(pieces)
         with self._history.writing(node, offset, data):
@@ -67,20 +84,16 @@ class RecordingLayer(FileLayer):
         self._files[descriptor] = node, offset + len(data)
 
     def sync(self, descriptor: int) -> None:
-        if "sync" in self.forgetful:
-            return
-        begun = self._history.tick()
-        super().sync(descriptor)
         if descriptor in self._files:
-            self._history.synced(self._files[descriptor][0], begun)
+            self._sync(self._files[descriptor][0], "sync", lambda: super(RecordingLayer, self).sync(descriptor))
+        else:
+            super().sync(descriptor)
 
     def sync_directory(self, path: str) -> None:
-        if "sync_directory" in self.forgetful:
-            return
-        begun = self._history.tick()
-        super().sync_directory(path)
         if self._history.exists(path):
-            self._history.synced(self._history.node(path), begun)
+            self._sync(self._history.node(path), "sync_directory", lambda: super(RecordingLayer, self).sync_directory(path))
+        else:
+            super().sync_directory(path)
 
     def close(self, descriptor: int) -> None:
         self._files.pop(descriptor, None)
@@ -148,11 +161,12 @@ def _digest(body: bytes | None) -> str | None:
 
 
 class Load:
-    """Writes of all kinds from several clients at once, with keys of their own."""
+    """Writes of all kinds from several clients at once, with keys of their own; `tolerant` ones go on after refusals."""
 
-    def __init__(self, backend: LocalBackend, ledger: Ledger) -> None:
+    def __init__(self, backend: LocalBackend, ledger: Ledger, *, tolerant: bool) -> None:
         self._backend = backend
         self._ledger = ledger
+        self._tolerant = tolerant
         self._bodies: dict[str, bytes] = {}
 
     async def run(self, seed: int) -> None:
@@ -165,28 +179,37 @@ class Load:
         for step in range(STEPS):
             key = f"{name}/{choice.randrange(3)}"
             body = choice.randbytes(choice.choice(SIZES))
-            match choice.choice(("put", "put", "delete", "parts", "copy")):
-                case "delete":
-                    async with self._ledger.claim(key, None):
-                        await self._backend.delete_object("bucket", key)
-                    self._bodies.pop(key, None)
-                    continue
-                case "copy" if name in {path.rpartition("/")[0] for path in self._bodies}:
-                    source = choice.choice([path for path in self._bodies if path.startswith(f"{name}/")])
-                    body = self._bodies[source]
-                    async with self._ledger.claim(key, body):
-                        await copy(self._backend, source, (await self._backend.head_object("bucket", source)).etag, key)
-                case "parts":
-                    parts = [body, choice.randbytes(50_000), choice.randbytes(100)]
-                    body = b"".join(parts)
-                    async with self._ledger.claim(key, body):
-                        await upload(self._backend, key, parts)
-                case _:
-                    async with self._ledger.claim(key, body):
-                        await store(self._backend, key, body)
-            self._bodies[key] = body
-            if step == STEPS // 2:
-                await self._begin_upload(f"{name}/upload", [body, b"tail"])
+            try:
+                await self._act(choice, key, body)
+                if step == STEPS // 2:
+                    await self._begin_upload(f"{name}/upload", [body, b"tail"])
+            except BackendError:
+                if not self._tolerant:
+                    raise
+                self._bodies.pop(key, None)  # Nobody knows what is there now.
+
+    async def _act(self, choice: random.Random, key: str, body: bytes) -> None:
+        sources = [path for path in self._bodies if path.rpartition("/")[0] == key.rpartition("/")[0]]
+        match choice.choice(("put", "put", "delete", "parts", "copy")):
+            case "delete":
+                async with self._ledger.claim(key, None):
+                    await self._backend.delete_object("bucket", key)
+                self._bodies.pop(key, None)
+                return
+            case "copy" if sources:
+                source = choice.choice(sources)
+                body = self._bodies[source]
+                async with self._ledger.claim(key, body):
+                    await copy(self._backend, source, (await self._backend.head_object("bucket", source)).etag, key)
+            case "parts":
+                parts = [body, choice.randbytes(50_000), choice.randbytes(100)]
+                body = b"".join(parts)
+                async with self._ledger.claim(key, body):
+                    await upload(self._backend, key, parts)
+            case _:
+                async with self._ledger.claim(key, body):
+                    await store(self._backend, key, body)
+        self._bodies[key] = body
 
     async def _begin_upload(self, key: str, parts: Sequence[bytes]) -> None:
         """Parts that are acknowledged and not completed."""
@@ -198,16 +221,20 @@ class Load:
         self._ledger.uploads.append(Parts(key, upload_id, etags, b"".join(parts), self._ledger.history.tick()))
 
 
-async def record(directory: Path, layer: RecordingLayer, ledger: Ledger, *, seed: int) -> None:
-    """Two runs of a store, the second of which finds what the first one left."""
+async def record(directory: Path, layer: RecordingLayer, ledger: Ledger, *, seed: int, fail: Callable[[bool], None] | None = None) -> None:
+    """Two runs of a store, the second of which finds what the first one left; `fail` turns failures on and off."""
     for run in range(2):
         backend = LocalBackend(directory, layer=layer)
         await backend.start()
         if run == 0:
             async with ledger.claim("bucket", b""):
                 await backend.create_bucket("bucket")
-        await Load(backend, ledger).run(seed + run)
+        if fail is not None:
+            fail(True)
+        await Load(backend, ledger, tolerant=fail is not None).run(seed + run)
         await backend.close()
+        if fail is not None:
+            fail(False)
 
 
 @dataclass(slots=True)
@@ -218,8 +245,7 @@ class Recording:
     ledger: Ledger
     directory: Path
     layer: RecordingLayer
-    spared: set[str]
-    """Files of SQLite that are not synced."""
+    below_sqlite: sqlite_recorder.Tampering
 
 
 @pytest.fixture
@@ -231,9 +257,9 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recor
     monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 60)
     (tmp_path / "disk").mkdir()
     history = DiskHistory(tmp_path / "disk")
-    spared: set[str] = set()
-    with sqlite_recorder.recording(found, history, spared):
-        yield Recording(history, Ledger(history), tmp_path / "disk" / "store", RecordingLayer(history), spared)
+    tampering = sqlite_recorder.Tampering()
+    with sqlite_recorder.recording(found, history, tampering):
+        yield Recording(history, Ledger(history), tmp_path / "disk" / "store", RecordingLayer(history), tampering)
 
 
 @pytest.fixture
@@ -370,6 +396,40 @@ async def test_power_cut_at_any_moment(recording: Recording, scratch: Path, keep
     assert faults == [], f"seed {seed}"
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("action", ["sync", "write"])
+async def test_power_cut_after_failures(recording: Recording, scratch: Path, action: str) -> None:
+    """Syncs, or writes, that fail now and then, of files, directories, log and database, are refused to the clients that depend on them.
+
+    No later sync makes good what a failed one lost: after a power cut at any moment everything acknowledged is there all the same.
+    """
+    seed = random.randrange(2**32)
+    choice = random.Random(seed)
+    failures: Counter[str] = Counter()
+
+    def fails(what: str, code: int) -> int:
+        if choice.random() >= FAILURE_RATE:
+            return 0
+        failures[what] += 1
+        return code
+
+    def turn(on: bool) -> None:
+        layer, below = recording.layer, recording.below_sqlite
+        layer.failure = (lambda method: fails(method, errno.EIO) if method.startswith(action) else 0) if on else (lambda _: 0)
+        code = sqlite_recorder.IOERR_FSYNC if action == "sync" else sqlite_recorder.FULL
+        below.failure = (lambda name, what: fails(name, code) if what == action else 0) if on else (lambda _name, _what: 0)
+
+    await record(recording.directory, recording.layer, recording.ledger, seed=seed, fail=turn)
+    assert failures["store.sqlite3-wal"] > 3
+    assert failures[action] > 0
+    moments = points(recording.history, recording.ledger)
+    chosen = random.Random(seed).choices(moments, k=CUTS_AFTER_FAILURES)
+    faults: list[str] = []
+    for number, moment in enumerate([*chosen, moments[-1]]):
+        faults += await examine(recording, scratch, moment, whims(seed + number) if number % 2 else nothing)
+    assert faults == [], f"seed {seed}"
+
+
 def _forget_sync(recording: Recording, _: pytest.MonkeyPatch) -> None:
     recording.layer.forgetful.add("sync")
 
@@ -385,11 +445,11 @@ def _commit_without_sync(_: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_log(recording: Recording, _: pytest.MonkeyPatch) -> None:
-    recording.spared.add("store.sqlite3-wal")
+    recording.below_sqlite.spared.add("store.sqlite3-wal")
 
 
 def _forget_database(recording: Recording, _: pytest.MonkeyPatch) -> None:
-    recording.spared.add("store.sqlite3")
+    recording.below_sqlite.spared.add("store.sqlite3")
 
 
 def _unlink_before_the_commit(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
