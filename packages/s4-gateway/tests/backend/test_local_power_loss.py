@@ -18,6 +18,7 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Buffer, Pieces
 from s4_gateway.backend.local import LocalBackend, schema, transaction, writer
+from s4_gateway.backend.local.blobs import BlobFiles
 from s4_gateway.backend.local.bodies import file_name, group_directory
 from s4_gateway.backend.local.files import FileLayer
 from s4_gateway.testing.crash import disagreement
@@ -478,4 +479,28 @@ async def test_a_store_that_spares_a_step_is_caught(
         for keep in DISKS.values():
             if await examine(recording, scratch, moment, keep):
                 return
+    pytest.fail("no power cut lost anything")
+
+
+async def test_a_store_that_repeats_a_failed_sync_is_caught(recording: Recording, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second sync of a directory that succeeds, and is believed, loses names that the first one has lost."""
+
+    def sync_twice(self: BlobFiles, directory: str) -> None:
+        try:
+            self._layer.sync_directory(directory)
+        except OSError:
+            self._layer.sync_directory(directory)
+
+    choice = random.Random(3)
+
+    def turn(on: bool) -> None:
+        recording.layer.failure = lambda method: errno.EIO if on and method == "sync_directory" and choice.random() < 0.2 else 0
+
+    monkeypatch.setattr(BlobFiles, "sync_names", sync_twice)
+    await record(recording.directory, recording.layer, recording.ledger, seed=3, fail=turn)
+    monkeypatch.undo()
+    moments = points(recording.history, recording.ledger)
+    for moment in random.Random(3).sample(moments, len(moments)):
+        if await examine(recording, scratch, moment, nothing):
+            return
     pytest.fail("no power cut lost anything")

@@ -82,6 +82,11 @@ class FileLayer:
         """The file's length in bytes."""
         return os.fstat(descriptor).st_size
 
+    def space(self, path: str) -> tuple[int, int]:
+        """Free bytes, for this user, and all bytes of the file system that the path is on."""
+        about = os.statvfs(path)
+        return about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
+
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 

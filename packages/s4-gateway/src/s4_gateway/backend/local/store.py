@@ -48,6 +48,7 @@ from s4_gateway.backend.local.bodies import BodyIds, Content
 from s4_gateway.backend.local.body_reader import BodyOpener, BodyReader, Opened
 from s4_gateway.backend.local.faults import damaged, database_error, disk_error, unavailable
 from s4_gateway.backend.local.files import FileLayer
+from s4_gateway.backend.local.headroom import Headroom
 from s4_gateway.backend.local.listing import Question, list_page
 from s4_gateway.backend.local.lock import DirectoryLock
 from s4_gateway.backend.local.peers import Peers
@@ -126,6 +127,7 @@ class LocalBackend:
 
     async def create_bucket(self, bucket: str, *, location: str | None = None) -> None:
         check_bucket_name(bucket)
+        self._store.headroom.check(0)
         await self._store.writer.run(lambda transaction: transaction.create_bucket(bucket, location))
 
     async def delete_bucket(self, bucket: str) -> None:
@@ -217,6 +219,7 @@ class LocalBackend:
         _check_version(source_version_id)
         check_metadata(metadata, CAPABILITIES.metadata_limit)
         labels = reads.pack_labels(headers, metadata)
+        self._store.headroom.check(0)
         return await self._store.writer.run(
             lambda transaction: transaction.copy(bucket, raw, source=source, source_etag=source_etag, labels=labels, condition=condition)
         )
@@ -234,6 +237,7 @@ class LocalBackend:
         check_metadata(metadata, CAPABILITIES.metadata_limit)
         labels = reads.pack_labels(headers, metadata)
         upload_id = secrets.token_hex(16)
+        self._store.headroom.check(0)
         await self._store.writer.run(lambda transaction: transaction.create_upload(bucket, raw, upload_id=upload_id, labels=labels))
         return upload_id
 
@@ -251,6 +255,7 @@ class LocalBackend:
         self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, condition: Condition | None = None
     ) -> Written:
         raw = check_key(key)
+        self._store.headroom.check(0)
         body = self._store.ids.next()
         return await self._store.writer.run(
             lambda transaction: transaction.complete(bucket, raw, upload_id, parts=parts, body=body, condition=condition)
@@ -267,6 +272,7 @@ class LocalBackend:
         """The payload as a body that no transaction knows yet."""
         if payload.size > CAPABILITIES.max_part_size:
             raise refuse("EntityTooLarge")
+        self._store.headroom.check(payload.size)
         if payload.size > INLINE_LIMIT:
             return await self._store.write_blob(payload)
         inline = b"".join(exact_pieces(payload))
@@ -276,8 +282,19 @@ class LocalBackend:
 class _Running:
     """An open store: the locks, the threads and what they share."""
 
-    def __init__(self, lock: DirectoryLock | None, peers: Peers, ids: BodyIds, blobs: BlobFiles, writer: Writer, readers: Readers) -> None:
+    def __init__(
+        self,
+        lock: DirectoryLock | None,
+        peers: Peers,
+        ids: BodyIds,
+        blobs: BlobFiles,
+        *,
+        writer: Writer,
+        readers: Readers,
+        headroom: Headroom,
+    ) -> None:
         self.ids = ids
+        self.headroom = headroom
         self.writer = writer
         self.readers = readers
         self.opener = BodyOpener(blobs, writer.pins)
@@ -298,6 +315,8 @@ class _Running:
             elif not held.is_held:
                 raise unavailable(f"the lock of {directory} was handed over without being held")
             try:
+                headroom = Headroom(directory, layer)
+                headroom.check_start()
                 peers = Peers(directory)
                 opened.callback(peers.leave)
                 with peers.opening():
@@ -316,7 +335,8 @@ class _Running:
             opened.pop_all()
         sweep = Sweep(directory, blobs, peers, own=epoch, forget=writer.forget_run, is_stopping=lambda: writer.is_closing)
         writer.janitor.run(sweep.run)
-        return cls(lock, peers, ids, blobs, writer, Readers(directory, threads=READER_THREADS))
+        readers = Readers(directory, threads=READER_THREADS)
+        return cls(lock, peers, ids, blobs, writer=writer, readers=readers, headroom=headroom)
 
     def close(self) -> None:
         """Close everything, the locks last; blocks."""
