@@ -1,5 +1,6 @@
 """The journal: what a process that is gone left open is found, what a living one works on is not."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -34,6 +35,32 @@ async def test_rows_of_a_living_process_are_its_own(tmp_path: Path) -> None:
     assert await second.left_open() == []
     await second.close()
     assert names(tmp_path) == ["journal"]
+
+
+async def test_killed_processes_leave_no_lock_files(tmp_path: Path) -> None:
+    """The next start removes them, whether or not the dead had an upload open; those of the living stay."""
+    living = Journal(tmp_path / "journal")
+    await living.start()
+    for number in range(3):
+        (tmp_path / f"journal.{number:016x}.lock").touch()
+    starting = Journal(tmp_path / "journal")
+    await starting.start()
+    assert len([name for name in names(tmp_path) if name.endswith(".lock")]) == 2
+    await living.opened(ONE)
+    assert await starting.left_open() == []
+    await starting.close()
+    await living.close()
+
+
+async def test_starts_at_the_same_time(tmp_path: Path) -> None:
+    """However the starts of many processes and their looking for dead ones interleave, each is known to live."""
+    journals = [Journal(tmp_path / "journal") for _ in range(12)]
+    await asyncio.gather(*(journal.start() for journal in journals))
+    for number, journal in enumerate(journals):
+        await journal.opened(OpenedUpload("bucket", "key", f"upload {number}"))
+    assert [await journal.left_open() for journal in journals] == [[]] * 12
+    for journal in journals:
+        await journal.close()
 
 
 async def test_abandoned_uploads_are_left_alone_for_a_while(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ class ObjectStore:
         await self.core.cache.start()
         await self.core.journal.start()
         await self.end_left_open()
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        if self.core.place is None or self.core.place.number == 0:
+            # One worker's sweep is enough for all.
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def end_left_open(self) -> None:
         """Abort the backend uploads that nobody works on any more, unless a record names them."""

@@ -39,6 +39,11 @@ class Acceptor:
         self._coming: set[asyncio.Task[None]] = set()
         self._loop.add_reader(listening, self._knock)
 
+    async def settle(self) -> None:
+        """Until everybody who was accepted is a connection."""
+        if self._coming:
+            await asyncio.wait(self._coming)
+
     def close(self) -> None:
         """Accept nobody any more; repeatable."""
         if self._timer is not None:

@@ -127,6 +127,8 @@ class GatewayServer(uvicorn.Server):
         """Accept nobody, let requests in progress end, run the application's end, break off who is still connected."""
         for listening in (*self.servers, *self._acceptors, *(sockets or ())):
             listening.close()
+        for acceptor in self._acceptors:
+            await acceptor.settle()
         state = self.server_state
         for connection in list(state.connections):
             connection.shutdown()

@@ -148,12 +148,12 @@ class Supervisor:
         return _Worker(pid, reader, time.monotonic())
 
     def _be_worker(self, station: Station, reader: int) -> NoReturn:
-        """In the new process. Signals stay blocked until the job has handlers for them."""
+        """In the new process. Signals stay blocked until the job has handlers for them, and do nothing when it has ended: the whole
+        process group may be told to stop, and this one be told by us once more.
+        """
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
             for descriptor in (reader, self._life, self._awake, self._wake, *(worker.reports for worker in self._working())):
                 os.close(descriptor)
             status = work(self._job, station)

@@ -1,5 +1,6 @@
 """The process that the supervisor forked: it does its job, says when it serves, and never returns."""
 
+import contextlib
 import json
 import logging
 import os
@@ -49,7 +50,12 @@ class Station:
 
     def ready(self) -> None:
         """Tell that connections are accepted."""
-        os.write(self.reports, Report().pack())
+        self.tell(Report())
+
+    def tell(self, report: Report) -> None:
+        """Send a report; the lifeline says where nobody is there to read it."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.reports, report.pack())
 
 
 Job = Callable[[Station], None]
@@ -61,8 +67,7 @@ def work(job: Job, station: Station) -> int:
     try:
         job(station)
     except Exception as error:  # noqa: BLE001 - the end of the process: the supervisor tells it
-        report = Report(str(error) or type(error).__name__, isinstance(error, SettingsError))
-        os.write(station.reports, report.pack())
+        station.tell(Report(str(error) or type(error).__name__, isinstance(error, SettingsError)))
         return 1
     return 0
 
@@ -70,8 +75,6 @@ def work(job: Job, station: Station) -> int:
 def leave(status: int) -> NoReturn:
     """End this process without what its parent registered for its own end."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            continue
     os._exit(status)

@@ -115,12 +115,20 @@ class Journal:
     def _open(self) -> None:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self._owner_file(self._owner), create=True)
+            self._lock = _lock_for_life(self._owner_file(self._owner))
+            self._clear_away(self._path)
         self._database = sqlite3.connect(self._path or ":memory:", isolation_level=None, check_same_thread=False, timeout=30)
         self._database.execute("PRAGMA journal_mode = WAL")
         # A lost row only costs an orphaned upload after a power failure, which the sweeper finds; a process crash loses none.
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.execute(SCHEMA)
+
+    def _clear_away(self, path: Path) -> None:
+        """Lock files of processes that were killed."""
+        for file in path.parent.glob(f"{path.name}.*.lock"):
+            if file != self._owner_file(self._owner):
+                with _held(file):
+                    pass
 
     def _close(self) -> None:
         if self._database is not None:
@@ -153,6 +161,21 @@ class Journal:
         return self._path.with_name(f"{self._path.name}.{owner}.lock")
 
 
+def _lock_for_life(path: Path) -> int:
+    """A descriptor that holds the lock on a new file of this name.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    while True:
+        descriptor = _lock(path, create=True)
+        if descriptor is not None:
+            # Whoever looked between making and locking took it for a dead process's, and may have removed it.
+            if _is_named(descriptor, path):
+                return descriptor
+            os.close(descriptor)
+
+
 def _lock(path: Path, *, create: bool) -> int | None:
     """A descriptor that holds the lock on a file until it is closed; None if somebody else has it.
 
@@ -183,5 +206,14 @@ def _held(path: Path) -> Iterator[bool]:
         yield descriptor is not None
     finally:
         if descriptor is not None:
-            path.unlink(missing_ok=True)
+            if _is_named(descriptor, path):
+                path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    """Whether the open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
