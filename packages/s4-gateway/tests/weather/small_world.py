@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlencode
 
 from s4_codecs import policy
 from s4_format import CodecId
@@ -23,23 +24,22 @@ from s4_gateway.sigv4 import Signer
 from s4_gateway.testing.client import ACCESS_KEY, HOST, SECRET_KEY, Answer, GatewayClient, make_gateway
 from s4_gateway.testing.exchange import KEYS, Received, Reply
 from s4_gateway.testing.mini_s3 import MiniS3
-from s4_gateway.testing.weather.drive import BUCKET
+from s4_gateway.testing.weather.content import KILOBYTES
 from s4_gateway.testing.weather.play import Tally, play
 from s4_gateway.testing.weather.schedule import CLIENTS, Schedule
 from s4_gateway.testing.weather.sky import Sky
-from s4_gateway.testing.weather.uploading import SMALLEST_PART
 
 from .line import Network
 from .still import Clock, StillLoop, run_still
 
 KIB = 1024
-DAY = 86400.0
+BUCKET = "bucket"
 
 # Limits of the sizes that clients really send, brought down to what a schedule sends. What is left alone has no limit of its own.
 SCALE: Sequence[tuple[Any, str, object]] = (
     (put, "BUFFERED_LIMIT", 16 * KIB),
     (reader, "SUFFIX_BYTES", 2 * KIB),
-    (manifest, "MIN_LOGICAL_PART", SMALLEST_PART),
+    (manifest, "MIN_LOGICAL_PART", KILOBYTES.smallest_part),
     (policy, "DEFAULT_FRAME_BYTES", 4 * KIB),
     (policy, "_CODEC_FRAME_BYTES", {CodecId.PASSTHROUGH: 4 * KIB}),
 )
@@ -64,7 +64,7 @@ class SmallClient:
 
     async def send(self, method: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Answer:
         path = f"/{BUCKET}/{key}" if key else f"/{BUCKET}"
-        raw_query = "&".join(f"{name}={value}" for name, value in query.items())
+        raw_query = urlencode(query)
         sent = {"host": HOST, "content-length": str(len(body)), **headers}
         hashed = hashlib.sha256(body).hexdigest()
         signed = self._signer.sign(method, path, raw_query, headers=sent, payload_hash=hashed, when=time.time())
@@ -73,6 +73,9 @@ class SmallClient:
 
 class SmallWorld:
     """A store, the weather over it, and two gateways."""
+
+    bucket = BUCKET
+    scale = KILOBYTES
 
     def __init__(self, clock: Clock, loop: StillLoop) -> None:
         self.sky = Sky()

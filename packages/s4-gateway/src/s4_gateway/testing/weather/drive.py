@@ -8,13 +8,12 @@ from typing import Protocol
 from s4_gateway.errors import ERRORS
 from s4_gateway.testing.client import Answer, BrokenOff
 from s4_gateway.testing.exchange import Received
-from s4_gateway.testing.weather.content import OBJECTS, etag_of
+from s4_gateway.testing.weather.content import Scale, etag_of
 from s4_gateway.testing.weather.faults import Kind, kind_of
 from s4_gateway.testing.weather.oracle import Effect, Open, Oracle, State, Upload, Version, Violation
 from s4_gateway.testing.weather.schedule import KEYS, Schedule, Step
 from s4_gateway.testing.weather.sky import Sky
 
-BUCKET = "bucket"
 LABEL = "x-amz-meta-label"
 OVERLOADED = frozenset({"OperationAborted", "ConditionalRequestConflict"})
 """Refusals that ask the client to come again."""
@@ -35,6 +34,8 @@ class Client(Protocol):
 class World(Protocol):
     """What carries a schedule's requests."""
 
+    bucket: str
+    scale: Scale
     sky: Sky
     clients: Sequence[Client]
 
@@ -123,7 +124,8 @@ class Stage:
         """Another client writes the key of the step."""
         self._rivals += 1
         label = f"rival-{self._rivals}"
-        body = OBJECTS[(act.step.body + self._rivals) % len(OBJECTS)].body(f"{self.schedule.seed}-{label}")
+        shapes = self.world.scale.objects
+        body = shapes[(act.step.body + self._rivals) % len(shapes)].body(f"{self.schedule.seed}-{label}")
         version = self.remember(body, etag_of(body), label)
         other = self.world.clients[1 - act.step.client]
         answer = await other.send("PUT", act.key, query={}, headers={LABEL: label}, body=body)
@@ -179,7 +181,7 @@ class Stage:
 
     def new_object(self, act: Act) -> tuple[bytes, Version]:
         """What a PUT sends."""
-        shape = OBJECTS[act.step.body % len(OBJECTS)]
+        shape = self.world.scale.objects[act.step.body % len(self.world.scale.objects)]
         body = shape.body(f"{self.schedule.seed}-{act.serial}")
         return body, self.remember(body, etag_of(body), act.label)
 

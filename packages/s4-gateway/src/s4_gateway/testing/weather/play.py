@@ -131,6 +131,6 @@ async def _end(stage: Stage, serial: int, plain: Step, upload: Upload) -> None:
     sure = upload.states == {Open.OPEN}
     await _step(stage, serial, replace(plain, verb=Verb.COMPLETE, pick=1))
     whole = all(upload.parts[number] == {told} for number, told in upload.told.items())
-    fits = all(size >= uploading.SMALLEST_PART for _, size in [upload.told[number] for number in sorted(upload.told)][:-1])
+    fits = all(size >= stage.world.scale.smallest_part for _, size in [upload.told[number] for number in sorted(upload.told)][:-1])
     if sure and upload.told and whole and fits and not upload.spoiled and len(upload.manifests) == 1 and upload.states != {Open.DONE}:
         raise Violation(f"the open upload {upload.id[:6]} of {upload.key!r} cannot be completed")

@@ -49,8 +49,9 @@ async def head(stage: Stage, act: Act) -> bool:
 
 async def get_range(stage: Stage, act: Act) -> bool:
     """GetObject of a range that begins somewhere in an object of one of the sizes and may end behind it."""
-    first = act.step.pick * 41 % (700, 9_000, 40_000)[act.step.body % 3]
-    last = first + act.step.body * 17 % 20_000
+    scale = stage.world.scale
+    first = scale.objects[1 + act.step.body % (len(scale.objects) - 1)].size * act.step.pick // 1000
+    last = first + scale.largest * (act.step.body // 10) // 200
     answer = await stage.ask(act, "GET", act.key, headers={"range": f"bytes={first}-{last}"})
     if answer is None:
         return False

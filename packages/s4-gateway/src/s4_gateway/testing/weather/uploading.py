@@ -1,14 +1,12 @@
 """What clients upload in parts."""
 
 from s4_gateway.testing.client import Answer
-from s4_gateway.testing.weather.content import LAST_PARTS, PARTS, composite, etag_of
-from s4_gateway.testing.weather.drive import BUCKET, LABEL, Act, Stage
+from s4_gateway.testing.weather.content import composite, etag_of
+from s4_gateway.testing.weather.drive import LABEL, Act, Stage
 from s4_gateway.testing.weather.oracle import Open, State, Upload, Version, Violation
 from s4_gateway.testing.weather.schedule import Verb
 from s4_gateway.testing.weather.writing import overlooked, refused, require
 
-SMALLEST_PART = 4096
-"""Least logical bytes of a part but the last, at the scale of these schedules."""
 LAST = 3
 """Part numbers go from 1 to this; only the last may be small."""
 ENDED = (Open.DONE, Open.ABORTED)
@@ -55,7 +53,8 @@ async def part(stage: Stage, act: Act) -> bool:
     if upload is None:
         return True
     number = 1 + act.step.pick % LAST
-    shapes = LAST_PARTS if number == LAST else PARTS
+    scale = stage.world.scale
+    shapes = scale.last_parts if number == LAST else scale.parts
     body = shapes[act.step.body % len(shapes)].body(f"{stage.schedule.seed}-{act.serial}")
     return await _put_part(stage, act, upload, number, body=body, headers={})
 
@@ -65,7 +64,9 @@ async def part_copy(stage: Stage, act: Act) -> bool:
     upload = _upload(stage, act)
     if upload is None:
         return True
-    return await _put_part(stage, act, upload, 1 + act.step.pick % LAST, body=b"", headers={"x-amz-copy-source": f"/{BUCKET}/{act.source}"})
+    return await _put_part(
+        stage, act, upload, 1 + act.step.pick % LAST, body=b"", headers={"x-amz-copy-source": f"/{stage.world.bucket}/{act.source}"}
+    )
 
 
 async def _put_part(stage: Stage, act: Act, upload: Upload, number: int, *, body: bytes, headers: dict[str, str]) -> bool:
@@ -152,7 +153,9 @@ async def _complete(stage: Stage, act: Act, upload: Upload, manifest: Manifest) 
         _completed(stage, act, upload, version, answer, allowed)
         effect.acknowledged = True
         return True
-    if answer.code == "EntityTooSmall" and any(len(stage.oracle.bodies[etag]) < SMALLEST_PART for _, etag in manifest[:-1]):
+    if answer.code == "EntityTooSmall" and any(
+        len(stage.oracle.bodies[etag]) < stage.world.scale.smallest_part for _, etag in manifest[:-1]
+    ):
         return True
     if answer.code == "InvalidPart":
         lied = upload.spoiled or any(fault.name == "cut-list" for fault in stage.sky.fired)

@@ -4,7 +4,7 @@ import hashlib
 from base64 import b64encode
 
 from s4_gateway.testing.client import Answer
-from s4_gateway.testing.weather.drive import BUCKET, LABEL, Act, Stage
+from s4_gateway.testing.weather.drive import LABEL, Act, Stage
 from s4_gateway.testing.weather.oracle import Effect, State, Version, Violation
 
 CONDITION_LIE = "ignored-condition"
@@ -77,7 +77,7 @@ async def copy(stage: Stage, act: Act) -> bool:
     if act.key == act.source:
         return await relabel(stage, act)
     effect = stage.effect(act, act.key, list(stage.present(act.source)))
-    answer = await stage.ask(act, "PUT", act.key, headers={"x-amz-copy-source": f"/{BUCKET}/{act.source}"})
+    answer = await stage.ask(act, "PUT", act.key, headers={"x-amz-copy-source": f"/{stage.world.bucket}/{act.source}"})
     if answer is None:
         stage.oracle.may_hold(act.key, stage.present(act.source))
         return False
@@ -101,7 +101,7 @@ def copied_states(stage: Stage, act: Act, answer: Answer) -> set[State]:
 
 async def relabel(stage: Stage, act: Act) -> bool:
     """CopyObject onto itself with other metadata."""
-    headers = {"x-amz-copy-source": f"/{BUCKET}/{act.key}", "x-amz-metadata-directive": "REPLACE", LABEL: act.label}
+    headers = {"x-amz-copy-source": f"/{stage.world.bucket}/{act.key}", "x-amz-metadata-directive": "REPLACE", LABEL: act.label}
     effect = _relabels(stage, act)
     answer = await stage.ask(act, "PUT", act.key, headers=headers)
     # Once more: what a rival wrote meanwhile may be what was copied.
