@@ -13,6 +13,7 @@ from programs import program
 from s4_gateway import settings
 from s4_gateway.observe import families
 from s4_gateway.operations.table import TABLE
+from s4_gateway.testing.weather.faults import TABLE as FAULTS
 
 pytestmark = pytest.mark.servers("embedded")
 
@@ -166,3 +167,12 @@ def _leads_somewhere(page: Path, path: str, anchor: str) -> bool:
         return target.exists()
     headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
     return anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_fault_is_argued() -> None:
+    """The page about failures has each fault that the schedules play, and among the limits each that is a lie of the store."""
+    page = (DOCS / "explanation" / "what-can-go-wrong.md").read_text(encoding="utf-8")
+    table, _, limits = page.partition("## What no gateway can see")
+    rows = " ".join(line for line in table.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`([a-z0-9-]+)`", rows)) == FAULTS.keys()
+    assert {name for name, fault in FAULTS.items() if fault.lie and f"`{name}`" not in limits} == set()

@@ -1,12 +1,13 @@
 """Connections without sockets: real HTTP bytes between the gateway's own client and a store in this process, with weather between them."""
 
 import asyncio
+import re
 from collections import deque
 from email.utils import formatdate
 from typing import Any
 
 from s4_gateway.testing.exchange import Handler, Received, Reply, check
-from s4_gateway.testing.weather.faults import Ending, Fault, Reach, kind_of
+from s4_gateway.testing.weather.faults import Ending, Fault, Kind, Reach, kind_of
 from s4_gateway.testing.weather.sky import Sky
 
 from .still import StillLoop
@@ -14,16 +15,22 @@ from .still import StillLoop
 JUNK = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "0"\r\n\r\njunk'
 REQUEST_SECONDS = 0.002
 AGAIN_SECONDS = 0.001
+UPLOAD_ID = re.compile("<UploadId>([^<]+)</UploadId>")
 BODILESS = frozenset({204, 304})
 
 
 class Network:
-    """All connections to one store."""
+    """All connections to one store.
+
+    Attributes:
+        opened: ids of the store's uploads that a gateway was told of.
+    """
 
     def __init__(self, loop: StillLoop, sky: Sky, store: Handler) -> None:
         self._loop = loop
         self._sky = sky
         self._store = store
+        self.opened: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         loop.connect = self.connect
 
@@ -41,7 +48,9 @@ class Network:
         met = self._sky.meets(kind_of(request))
         await self.deliver_late()
         if met is None:
-            line.deliver(packed(request, await self._store(request)))
+            reply = await self._store(request)
+            self.opened.update(UPLOAD_ID.findall(reply.body.decode("latin-1")) if kind_of(request) is Kind.CREATE else ())
+            line.deliver(packed(request, reply))
             return
         fault, dose = met
         if fault.rival:
