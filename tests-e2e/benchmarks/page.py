@@ -39,7 +39,8 @@ S4 {commits}{stores}.
 - Rounds go round-robin over the targets, figures are medians of {rounds} rounds of {seconds} s each, failed requests are summed.
 - The load is wrk: one thread that sends finished requests, signed in advance, over 32 connections for small objects, 8 for listings
   and ranges. It used {share} of a core at most.
-- The reference verifies no signature; S4 and the stores do.
+- The reference verifies no signature; S4 and the stores do. It runs with `--accurate-list-size`, without which its listings tell stored
+  sizes.
 - versitygw runs with `--keep-alive` for every target: without it, all would be measured connecting.
 - Nothing keeps decoded data: every range is read from the store and decoded.
 - CPU is user and system time of the gateway's processes, and memory is their peak, summed over workers.

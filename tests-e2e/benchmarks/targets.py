@@ -91,10 +91,10 @@ def _ours(store: Store, folder: Path, name: str, *options: str) -> Iterator[Targ
 
 @contextmanager
 def _reference(store: Store, folder: Path, name: str, *, binary: Path) -> Iterator[Target]:
-    """The reference's server at its defaults. It takes any key: it verifies no signature."""
+    """The reference's server. It takes any key, for it verifies no signature; listings tell original sizes only when told to."""
     assert store.endpoint is not None, f"{store.name} is no server: the reference cannot stand in front of it"
     port = free_port()
-    command = [str(binary), "--endpoint-url", store.endpoint, "--host", HOST, "--port", str(port)]
+    command = [str(binary), "--endpoint-url", store.endpoint, "--host", HOST, "--port", str(port), "--accurate-list-size"]
     environ = {**os.environ, **store.environ, "AWS_REGION": "us-east-1", "RUST_LOG": "warn"}
     with running(command, port=port, log_file=folder / f"{name}-{port}.log", environ=environ) as server:
         yield Target(name, store, f"http://{HOST}:{port}", ACCESS_KEY, SECRET_KEY, server.process.pid, f"bench-{name}")
