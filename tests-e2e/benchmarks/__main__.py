@@ -27,7 +27,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, help="the reference's server (s4-server, the program s4): measured in the same run")
     parser.add_argument("--stores", "--servers", default="all", help=f"all, or of {', '.join(STORES)} with commas between")
     parser.add_argument("--rows", default="all", help=f"all, or of {', '.join(ROWS)}")
-    parser.add_argument("--targets", default="all", help="all, or of direct, reference, ours")
+    parser.add_argument("--targets", default="all", help="all, or of direct, reference, ours, ours-2 (two workers)")
     parser.add_argument("--rounds", type=int, help="of each row, medians are shown; 3, or 1 with --quick")
     parser.add_argument("--seconds", type=int, help="length of each load; 5, or 2 with --quick")
     parser.add_argument("--quick", action="store_true", help="short, for tuning")

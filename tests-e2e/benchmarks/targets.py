@@ -83,8 +83,8 @@ def _direct(store: Store, folder: Path, name: str) -> Iterator[Target]:
 
 
 @contextmanager
-def _ours(store: Store, folder: Path, name: str, *options: str) -> Iterator[Target]:
-    with running_gateway_over(store, folder / f"state-{name}", *options) as gateway:
+def _ours(store: Store, folder: Path, name: str, *, workers: int) -> Iterator[Target]:
+    with running_gateway_over(store, folder / f"state-{name}", "--workers", str(workers)) as gateway:
         pid = gateway.process.process.pid
         yield Target(name, store, gateway.endpoint, gateway.access_key, gateway.secret_key, pid, f"bench-{name}", gateway)
 
@@ -102,7 +102,7 @@ def _reference(store: Store, folder: Path, name: str, *, binary: Path) -> Iterat
 
 Starter = Callable[[Store, Path, str], AbstractContextManager[Target]]
 
-STARTERS: Mapping[str, Starter] = {"direct": _direct, "ours": _ours}
+STARTERS: Mapping[str, Starter] = {"direct": _direct, "ours": partial(_ours, workers=1), "ours-2": partial(_ours, workers=2)}
 NEEDS_SERVER = ("direct", "reference")
 """Targets that do not exist over the embedded store."""
 
