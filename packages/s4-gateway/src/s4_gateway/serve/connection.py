@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from s4_gateway.app import REFUSED
 from s4_gateway.backend.abc import Buffer
 from s4_gateway.errors import S3Error
+from s4_gateway.serve.blocks import FAST_READ_BYTES, MOST_READERS, WORTHWHILE_BYTES, BlockReader
 from s4_gateway.serve.cycle import Cycle
 from s4_gateway.serve.framing import ChunkedReader
 from s4_gateway.serve.head import END, Head, parse_head
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._held = bytearray()
         self._head_began: float | None = None
         self._chunks: ChunkedReader | None = None
+        self._blocks: BlockReader | None = None
         self._cycle: Cycle | None = None
         self._deaf = False
         self._eof = False
@@ -119,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._state.connections.discard(self)
         self._listener.closed(self)
         self._lost = True
+        self._forget_blocks()
         if self._cycle is not None:
             self._cycle.disconnect()
         self.resume_writing()
@@ -131,6 +134,25 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+
+    # From the reader of blocks, which takes the event loop's calls while there is one.
+
+    def block_grew(self, size: int) -> None:
+        """Bytes of the body came."""
+        self.moved = self._loop.time()
+        if self.body_left is not None:
+            self.body_left -= size
+
+    def block_ended(self, block: memoryview) -> None:
+        """They fill a block, or are the last."""
+        cycle = self._cycle
+        if cycle is None:
+            return
+        if not self._deaf:
+            cycle.feed(block)
+        if self.body_left == 0:
+            self._leave_blocks()
+            self._body_ended(cycle)
 
     # From the server.
 
@@ -371,12 +393,40 @@ class Connection(asyncio.Protocol):
                 data, rest = data[: self.body_left], data[self.body_left :]
             self.body_left -= len(data)
             cycle.feed(data)
+            if len(data) >= FAST_READ_BYTES and self.body_left >= WORTHWHILE_BYTES and self._listener.block_readers < MOST_READERS:
+                self._read_blocks(cycle.length - self.body_left)
         if self.body_left == 0:
-            cycle.body_ended()
-            if rest:
-                self._held += rest
-            if cycle.ended:
-                self._next_request()
+            self._held += rest
+            self._body_ended(cycle)
+
+    def _body_ended(self, cycle: Cycle) -> None:
+        cycle.body_ended()
+        if cycle.ended:
+            self._next_request()
+
+    def _read_blocks(self, received: int) -> None:
+        """Have the rest of the body read into blocks."""
+        self._blocks = BlockReader(self, received)
+        self._listener.block_readers += 1
+        self._hand_transport_to(self._blocks)
+
+    def _leave_blocks(self) -> None:
+        """Read as usual again."""
+        if self._blocks is not None:
+            self._forget_blocks()
+            self._hand_transport_to(self)
+
+    def _forget_blocks(self) -> None:
+        if self._blocks is not None:
+            self._blocks = None
+            self._listener.block_readers -= 1
+
+    def _hand_transport_to(self, protocol: asyncio.BaseProtocol) -> None:
+        self._transport.set_protocol(protocol)
+        if not self._read_paused and not self._transport.is_closing():
+            # How the event loop reads is decided where reading begins.
+            self._transport.pause_reading()
+            self._transport.resume_reading()
 
     def _run(self, cycle: Cycle) -> None:
         self._phase = Phase.BUSY
@@ -400,6 +450,7 @@ class Connection(asyncio.Protocol):
         """Say that no more comes, and read on for a moment: a close with unread bytes is a reset, which can overtake the answer."""
         self._phase = Phase.LINGER
         self._cycle = None
+        self._leave_blocks()
         self.resume_reading()
         self._transport.write_eof()
 

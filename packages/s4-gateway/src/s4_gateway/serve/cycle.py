@@ -57,7 +57,7 @@ class Cycle:
         self._connection = connection
         self._head = head
         self._scope = scope
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[Buffer] = deque()
         self._held = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: S3Error | None = None
@@ -82,7 +82,7 @@ class Cycle:
 
     # What the connection tells.
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: Buffer) -> None:
         """Body bytes came."""
         if self.ended or not piece:
             return
@@ -115,6 +115,11 @@ class Cycle:
         self._wake()
         if self.task is not None and not self.answered:
             self.task.cancel(DISCONNECTED)
+
+    @property
+    def length(self) -> int:
+        """Bytes of a request body that comes unchunked."""
+        return self._head.length or 0
 
     @property
     def waiting_for_body(self) -> bool:
@@ -241,7 +246,7 @@ class Cycle:
 
     def _next_piece(self) -> Message:
         if self._held <= JOIN_BELOW and len(self._pieces) > 1:
-            piece = b"".join(self._pieces)
+            piece: Buffer = b"".join(self._pieces)
             self._pieces.clear()
         else:
             piece = self._pieces.popleft()

@@ -45,6 +45,8 @@ class Listener:
         self._refused: set[Connection] = set()
         self._metrics = metrics
         self._timer: asyncio.TimerHandle | None = None
+        self.block_readers = 0
+        """Connections that read a long body into blocks just now."""
 
     def admit(self, connection: "Connection") -> Admission:
         """Judge a new connection. At the cap the one that is idle for longest makes room."""
