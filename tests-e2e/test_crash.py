@@ -17,11 +17,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from clients.multipart import put_parts
 from conftest import StartGateway
 from s4_gateway.testing.crash import run_rounds
+from servers.gateways import Gateway
 from servers.stores import Store
 
 pytestmark = pytest.mark.servers("embedded")
 PROCESSES, KILLS_A_ROUND = 3, 3
-GATEWAY_ROUNDS = 3
 COMMAND = Path(sysconfig.get_path("scripts")) / "s4-gateway"
 IN_USE = 1
 
@@ -73,26 +73,32 @@ class Writer(threading.Thread):
             self.writes += 1
 
 
-def test_killed_gateways(fresh_store: Store, start_gateway: StartGateway, tmp_path: Path) -> None:
+@pytest.mark.timeout(3600)
+def test_killed_gateways(fresh_store: Store, start_gateway: StartGateway, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """The same through gateways of two workers: each object reads back as one of the bodies that it may have, and no check finds damage."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choice = random.Random(seed)
     acknowledged: dict[str, set[bytes]] = {}
+    rounds = max(3, pytestconfig.getoption("--kills") // 10)
+    kills = 0
     gateway = start_gateway(fresh_store, "--workers", "2", state=tmp_path / "state")
     gateway.client().create_bucket(Bucket="bucket")
-    for turn in range(GATEWAY_ROUNDS):
+    for turn in range(rounds):
         s3 = gateway.client(retries={"total_max_attempts": 1}, max_pool_connections=8, read_timeout=10)
         writers = [Writer(s3, number, seed + turn, acknowledged) for number in range(4)]
         for writer in writers:
             writer.start()
-        time.sleep(choice.uniform(0.3, 1.0))
-        os.kill(choice.choice(gateway.workers()), signal.SIGKILL)
-        time.sleep(choice.uniform(0.3, 1.0))
+        for _ in range(pytestconfig.getoption("--kills") // rounds - 1):
+            time.sleep(choice.uniform(0.2, 0.8))
+            os.kill(choice.choice(wait_for_workers(gateway)), signal.SIGKILL)
+            kills += 1
+        time.sleep(choice.uniform(0.2, 0.8))
         workers = gateway.workers()
         for writer in writers:
             writer.over.set()
         gateway.process.stop(signal.SIGKILL)
+        kills += 1
         for worker in workers:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
@@ -113,11 +119,21 @@ def test_killed_gateways(fresh_store: Store, start_gateway: StartGateway, tmp_pa
             assert digest in allowed, f"{key} holds what nobody wrote, or what was overwritten"
             assert (found[key]["Size"], answer["ETag"]) == (len(body), found[key]["ETag"])
             acknowledged[key] = {digest}
+    print(f"{kills} kills")
     assert check(fresh_store)[0] == IN_USE
     gateway.process.stop()
     assert check(fresh_store, "--repair")[0] == 0
     status, output = check(fresh_store)
     assert (status, output.splitlines()[-1]) == (0, "nothing is wrong")
+
+
+def wait_for_workers(gateway: Gateway) -> list[int]:
+    """The workers, once there are two: a killed one is replaced."""
+    deadline = time.monotonic() + 30
+    while len(workers := gateway.workers()) < 2:
+        assert time.monotonic() < deadline, "a killed worker was not replaced"
+        time.sleep(0.02)
+    return workers
 
 
 def check(store: Store, *options: str) -> tuple[int, str]:
