@@ -271,6 +271,14 @@ async def test_store_in_use(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+async def test_store_of_another_version(tmp_path: Path) -> None:
+    """A store whose tables are older or newer is not examined; the message says what to do."""
+    await fill(tmp_path)
+    query(tmp_path, "PRAGMA user_version = 1")
+    with pytest.raises(BackendError, match="schema 1, not 2: start its server once"):
+        examine(tmp_path)
+
+
 def run(*arguments: str) -> tuple[int, str]:
     """Exit status and output of the command."""
     result = CliRunner().invoke(main, ["check", *arguments], env={"S4_DATA_DIR": ""})

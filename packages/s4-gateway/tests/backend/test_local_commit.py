@@ -10,6 +10,7 @@ import pytest
 
 from s4_gateway.backend.abc import BackendError, Condition, Pieces
 from s4_gateway.backend.local import LocalBackend
+from s4_gateway.backend.local.files import FileLayer
 from s4_gateway.backend.local.transaction import Transaction
 from s4_gateway.backend.local.writer import Writer
 
@@ -52,6 +53,44 @@ async def test_waiting_writes_share_a_commit(tmp_path: Path) -> None:
         assert len(set(etags)) == 50
         for number in (0, 49):
             assert await fetch(backend, f"key-{number}") == b"%d" % number
+
+
+class CountingLayer(FileLayer):
+    """Counts syncs."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.directories = 0
+
+    def sync(self, descriptor: int) -> None:
+        self.files += 1
+        super().sync(descriptor)
+
+    def sync_directory(self, path: str) -> None:
+        self.directories += 1
+        self.files -= 1  # It is done by `sync`.
+        super().sync_directory(path)
+
+
+@pytest.mark.parametrize(("size", "files"), [(4096, 0), (LARGE, 1)])
+async def test_syncs_of_acknowledged_writes(tmp_path: Path, size: int, files: int) -> None:
+    """Of 32 clients at once each write costs a sync of its file, if it has one, and a fraction of a commit and of a directory's sync."""
+    layer = CountingLayer()
+    async with opened(tmp_path, layer) as backend:
+        await store(backend, "first", bytes(LARGE))
+        statements: list[str] = []
+        writer_of(backend)._connection.set_trace_callback(statements.append)
+        layer.files = layer.directories = 0
+
+        async def client(number: int) -> None:
+            for turn in range(10):
+                await store(backend, f"{number}-{turn}", bytes([turn]) * size)
+
+        await asyncio.gather(*(client(number) for number in range(32)))
+        commits = statements.count("COMMIT")
+        assert layer.files == 320 * files
+        assert layer.directories <= commits * files
+        assert commits <= 320 // 3
 
 
 async def test_refusals_stay_with_their_writes(tmp_path: Path) -> None:

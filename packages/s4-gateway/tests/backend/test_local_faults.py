@@ -282,6 +282,20 @@ async def test_newer_schema(tmp_path: Path) -> None:
         assert await fetch(backend, "key") == b"body"
 
 
+async def test_older_schema(tmp_path: Path) -> None:
+    """A directory of an older version is brought up to date, with what its last run left."""
+    async with opened(tmp_path) as backend:
+        await store(backend, "key", bytes(LARGE))
+    query(tmp_path, "DROP TABLE removals")
+    query(tmp_path, "INSERT INTO epochs (id) VALUES (1)")
+    query(tmp_path, "PRAGMA user_version = 1")
+    async with opened(tmp_path) as backend:
+        assert await fetch(backend, "key") == bytes(LARGE)
+        await backend.delete_object("bucket", "key")
+    assert query(tmp_path, "SELECT id FROM removals UNION ALL SELECT id FROM epochs") == []
+    assert blobs(tmp_path) == set()
+
+
 async def test_database_of_another_program(tmp_path: Path) -> None:
     """Somebody else's database is not touched."""
     query(tmp_path, "CREATE TABLE theirs (x)")

@@ -15,6 +15,8 @@ _PART = 4
 class Headroom:
     """Refuses what makes the store grow while the disk is nearly full; deletes are never asked.
 
+    A file system that tells no size, as some do that stand for another one, is never full.
+
     Args:
         directory: of the store.
         layer: tells what is free.
@@ -31,8 +33,8 @@ class Headroom:
             BackendError: the disk is full.
             OSError: it does not tell.
         """
-        free, _ = self._layer.space(self._directory)
-        if free < _START:
+        free, total = self._layer.space(self._directory)
+        if total and free < _START:
             raise unavailable(f"opening the store in {self._directory}: the disk is full; make room, a start needs {_START >> 10} KiB")
 
     def check(self, size: int) -> None:
@@ -46,5 +48,5 @@ class Headroom:
         except OSError as error:
             raise disk_error(error, "looking for room") from error
         kept = min(HEADROOM, total // _PART)
-        if free < kept + size:
+        if total and free < kept + size:
             raise unavailable(f"the disk is full: {max(free, 0) >> 20} MiB are free, of which {kept >> 20} MiB are kept for deletes")
