@@ -86,7 +86,8 @@ def _new(algorithm: str) -> _Hash:
     if algorithm in CRC_ALGORITHMS:
         return _RunningCrc(algorithm)
     if algorithm in ALGORITHMS:
-        return hashlib.new(algorithm, usedforsecurity=False)
+        make: Callable[..., _Hash] = getattr(hashlib, algorithm)
+        return make(usedforsecurity=False)
     raise ValueError(f"unknown checksum algorithm {algorithm!r}; known are {', '.join(sorted(ALGORITHMS))}")
 
 

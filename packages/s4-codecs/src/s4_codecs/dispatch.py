@@ -72,6 +72,9 @@ def looks_incompressible(head: bytes) -> bool:
     A magic number alone proves nothing (text may begin with "BZh"): what follows it must look random too. Short samples cannot reach the
     threshold, so only those with a magic number are judged below 128 bytes.
     """
+    if head.isascii():
+        # At most 7 bits per byte: the same verdict without counting.
+        return False
     if len(head) > _MAGIC_MIN_BYTES and has_compressed_magic(head) and entropy(head[_MAGIC_SKIP:]) >= HIGH_ENTROPY:
         return True
     return len(head) >= _ENTROPY_MIN_BYTES and entropy(head) >= HIGH_ENTROPY

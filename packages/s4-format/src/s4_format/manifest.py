@@ -123,10 +123,13 @@ class Manifest:
                 raise ManifestError(f"label {self.codec_label!r} is not the one of {self.codec!r}", Reason.INVALID_VALUE)
             object.__setattr__(self, "codec_label", self.codec.label)
         object.__setattr__(self, "checksums", MappingProxyType(dict(self.checksums)))
-        for key, value in self.to_metadata().items():
-            entry = _ENTRIES.get(key)
-            if not (entry.allows(value) if entry else _is_checksum(key, value)):
+        for key, name, allows in _CHECKED:
+            value = getattr(self, name)
+            if value is not None and value is not False and not allows(value):
                 raise ManifestError(f"{key} cannot be {value!r}", Reason.INVALID_VALUE)
+        for algorithm, checksum in self.checksums.items():
+            if not _is_checksum(CHECKSUM_KEY_PREFIX + algorithm, checksum):
+                raise ManifestError(f"{CHECKSUM_KEY_PREFIX}{algorithm} cannot be {checksum!r}", Reason.INVALID_VALUE)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and travels between processes as metadata, since its mapping cannot."""
@@ -166,11 +169,12 @@ class Manifest:
     def to_metadata(self) -> dict[str, str]:
         """The user metadata that says this, in the order of `MetadataKey`, checksums last."""
         metadata: dict[str, str] = {}
-        for key, entry in _ENTRIES.items():
-            value = getattr(self, entry.name)
+        for key, name, flag in _WRITTEN:
+            value = getattr(self, name)
             if value is not None and value is not False:
-                metadata[str(key)] = entry.flag or str(value)
-        metadata.update((CHECKSUM_KEY_PREFIX + algorithm, self.checksums[algorithm]) for algorithm in sorted(self.checksums))
+                metadata[key] = flag or str(value)
+        if self.checksums:
+            metadata.update((CHECKSUM_KEY_PREFIX + algorithm, self.checksums[algorithm]) for algorithm in sorted(self.checksums))
         return metadata
 
     @property
@@ -250,6 +254,13 @@ def _is_checksum(key: str, value: str) -> bool:
     return bool(_is_checksum_key(key) and _is_checksum_value(value))
 
 
+def _field_judge(entry: "_Entry") -> Callable[[object], object]:
+    """Whether a field's value may be written: as its text may be read."""
+    if entry.flag is not None:
+        return lambda value: value is True
+    return lambda value: entry.allows(value if isinstance(value, str) else str(value))
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """How one key is read and written: field of `Manifest`, values that the syntax allows, what a text stands for."""
@@ -296,6 +307,12 @@ _ENTRIES: Mapping[str, _Entry] = {
     MetadataKey.CRC64NVME: _text("crc64nvme", "[A-Za-z0-9+/]{11}="),
     MetadataKey.CHECKSUM_TYPE: _text("checksum_type", "FULL_OBJECT|COMPOSITE"),
 }
+
+_WRITTEN = tuple((str(key), entry.name, entry.flag) for key, entry in _ENTRIES.items())
+"""Key, field and marker text of everything that may be written."""
+
+_CHECKED = tuple((str(key), entry.name, _field_judge(entry)) for key, entry in _ENTRIES.items())
+"""Key, field and judge of everything that may be written."""
 
 _ABSENT: Mapping[str, object] = {entry.name: entry.default for entry in fields(Manifest)}
 """The manifest of a body without metadata."""

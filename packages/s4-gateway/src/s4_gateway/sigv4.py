@@ -38,6 +38,8 @@ _plain_query = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
 _plain_path = re.compile(rb"/[A-Za-z0-9/._~-]*").fullmatch
 # Only ASCII white space: values are latin-1 text, in which 0x85 and 0xA0 are halves of UTF-8 characters.
 _untidy = re.compile(r"[\t-\r]| {2}").search
+# The same for several values at once, with NUL, which no header has, around each.
+_untidy_values = re.compile(r"[\t-\r]| {2}| \x00|\x00 ").search
 _runs = re.compile(r"[\t-\r ]+")
 
 
@@ -99,7 +101,10 @@ def canonical_request(method: str, path: str, query: str, *, headers: Mapping[st
         names: the signed ones among them, each once, sorted.
         payload_hash: value of x-amz-content-sha256, or what stands for it.
     """
-    lines = "".join([f"{name}:{canonical_value(headers[name])}\n" for name in names])
+    values = [headers[name] for name in names]
+    if _untidy_values("\0".join(["", *values, ""])):
+        values = [canonical_value(value) for value in values]
+    lines = "".join([f"{name}:{value}\n" for name, value in zip(names, values, strict=True)])
     return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload_hash}".encode("latin-1")
 
 

@@ -22,12 +22,8 @@ from s4_gateway.objects.attributes import Layout, unavailable, unreadable
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries
 from s4_gateway.objects.face import Face
+from s4_gateway.objects.options import AT_ONCE_BYTES
 from s4_gateway.objects.window import Window
-
-AT_ONCE_BYTES = 128 * 1024
-"""Objects up to here are decoded on the event loop's thread when their stored bytes came in one piece: about 0.1 ms at most, while handing
-them to another thread costs half of that in CPU time and waits for its turn.
-"""
 
 
 class BodyOpener:

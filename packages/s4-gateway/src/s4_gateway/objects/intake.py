@@ -110,6 +110,14 @@ class Intake:
         else:
             self._hash(batch)
 
+    async def whole(self) -> bytes:
+        """A small body in one piece, hashed on this thread; instead of `chunks`."""
+        pieces = [chunk async for chunk in self._body]
+        body = pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces)
+        self.size = len(body)
+        self._digests.update(body)
+        return body
+
     def verify(self) -> Digested:
         """Compare with every promise; call after `chunks` ended.
 

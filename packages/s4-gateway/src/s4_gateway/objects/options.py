@@ -22,6 +22,12 @@ CLIENT_METADATA_LIMIT = 2048
 """User metadata that S3 takes, names without prefix plus values."""
 
 
+AT_ONCE_BYTES = 128 * 1024
+"""Objects up to here are hashed, encoded and decoded on the event loop's thread when all their bytes are there: a few tenths of a
+millisecond at most, while handing them to another thread costs a good part of that in CPU time and waits for its turn.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """Settings of the object layer. Sizes in bytes, times in seconds."""

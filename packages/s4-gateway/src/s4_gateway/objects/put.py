@@ -1,8 +1,9 @@
 """PutObject: buffered below 8 MiB of stored bytes, streamed into a backend multipart upload above (data-paths.md section 2)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async
 from s4_format import Attributes as TrailerAttributes
@@ -13,9 +14,9 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
-from s4_gateway.objects.held import held
+from s4_gateway.objects.held import HeldBody
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
-from s4_gateway.objects.options import BUFFERED_LIMIT, MAX_PUT_BYTES
+from s4_gateway.objects.options import AT_ONCE_BYTES, BUFFERED_LIMIT, MAX_PUT_BYTES
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.sidecar import write_sidecar
 from s4_gateway.objects.stamp import check_client_metadata, complete_metadata, core_metadata, has_room
@@ -85,17 +86,22 @@ class Putter:
         condition = await self.resolve(request.bucket, request.key, request.condition)
         complete = has_room(request.metadata, capabilities)
         encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
-        async with AsyncExitStack() as stack:
-            if request.ours:
-                await stack.enter_async_context(self._core.budget.reserve(self._footprint(size)))
-            else:
-                request = replace(request, body=await stack.enter_async_context(held(self._core, request.body, self._footprint(size))))
-            write = _Write(self._core, request, encoder, condition, complete=complete)
-            try:
-                return await write.run()
-            except BackendError as error:
-                await self.confirm(error, request.bucket, request.key, request.condition)
-                raise
+        footprint = self._footprint(size)
+        if request.ours:
+            async with self._core.budget.reserve(footprint):
+                return await self._run(request, _Write(self._core, request, request.body, encoder, condition, complete=complete))
+        body = HeldBody(self._core, request.body, footprint)
+        try:
+            return await self._run(request, _Write(self._core, request, body, encoder, condition, complete=complete))
+        finally:
+            body.release()
+
+    async def _run(self, request: PutRequest, write: "_Write") -> PutResult:
+        try:
+            return await write.run()
+        except BackendError as error:
+            await self.confirm(error, request.bucket, request.key, request.condition)
+            raise
 
     async def resolve(self, bucket: str, key: str, logical: LogicalCondition) -> Condition | None:
         """Turn a condition on the logical object into one on the stored object.
@@ -135,16 +141,21 @@ class Putter:
 class _Write:
     """One PUT on its way."""
 
-    def __init__(self, core: Core, request: PutRequest, encoder: ObjectEncoder, condition: Condition | None, *, complete: bool) -> None:
+    def __init__(
+        self, core: Core, request: PutRequest, body: Source, encoder: ObjectEncoder, condition: Condition | None, *, complete: bool
+    ) -> None:
         self._core = core
         self._request = request
         self._encoder = encoder
         self._condition = condition
         self._complete = complete
-        self._intake = Intake(core, request.body, request.expected)
+        self._intake = Intake(core, body, request.expected)
         self._token = new_token()
 
     async def run(self) -> PutResult:
+        size = self._request.body.size
+        if size is not None and size <= AT_ONCE_BYTES:
+            return await self._send(*await self._encoded_at_once())
         pieces: list[Buffer] = []
         stored = 0
         async with aclosing(self._stored_pieces()) as stream:
@@ -154,6 +165,22 @@ class _Write:
                 if stored > BUFFERED_LIMIT:
                     return await self._stream(pieces, stream)
         return await self._send(pieces, stored)
+
+    async def _encoded_at_once(self) -> tuple[list[Buffer], int]:
+        """The stored body of a small object and its size, made in one go."""
+        body = await self._intake.whole()
+        encoder, pieces, stored = self._encoder, list[Buffer](), 0
+        try:
+            tasks = [*encoder.feed(body), *encoder.finish()]
+        except EncodeSizeError as error:
+            raise S3Error("IncompleteBody") from error
+        for task in tasks:
+            at_once = task.weight <= AT_ONCE_BYTES
+            frame = task.run() if at_once else await asyncio.get_running_loop().run_in_executor(self._core.codecs, task.run)
+            for piece in encoder.accept(frame):
+                pieces.append(piece)
+                stored += len(piece)
+        return pieces, stored
 
     async def _stored_pieces(self) -> AsyncGenerator[Buffer, None]:
         options = self._core.options

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Literal
 
 from s4_gateway.observe.lines import ByteSink, LineWriter
@@ -63,14 +62,16 @@ def fields(record: Record) -> dict[str, object]:
 
 def pretty(record: Record, at: float) -> str:
     """The line as logfmt, newline included. `at` is in seconds since the epoch."""
-    shown = [f"{name}={_shown(value) if type(value) is str else value}" for name, value in fields(record).items()]
+    shown = [f"{name}={value if name in _OURS else _text(value)}" for name, value in fields(record).items()]
     return f"time={timestamp(at)} {' '.join(shown)}\n"
 
 
-@lru_cache(1024)
-def _shown(text: str) -> str:
-    """The text, quoted if it has to be. Most texts of a line (user agent, operation, bucket) are those of the line before."""
-    return text if _PLAIN.fullmatch(text) else _quote(text)
+_OURS = frozenset({"request_id", "status", "bytes_in", "bytes_out", "ms"})
+"""Fields whose values are made here, of plain characters."""
+
+
+def _text(value: object) -> object:
+    return (value if _PLAIN.fullmatch(value) else _quote(value)) if isinstance(value, str) else value
 
 
 def as_json(record: Record, at: float) -> str:

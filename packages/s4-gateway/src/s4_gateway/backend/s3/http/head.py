@@ -72,19 +72,11 @@ def parse_answer_head(data: bytes, *, bodiless: bool) -> AnswerHead:
     lines = len(fields) + 1
     if text.count("\n") != lines or text.count("\r") != lines:
         raise _malformed("a line is no header field, or does not end with CRLF")
-    headers = {_lower(name): value.rstrip(" \t") for name, value in fields}
-    if len(headers) != len(fields):
-        headers = _combined(fields)
-    return _framed(int(status_line[2]), headers, newer=status_line[1] == "1", bodiless=bodiless)
-
-
-def _combined(fields: list[tuple[str, str]]) -> dict[str, str]:
-    """Repeated headers joined by a comma (RFC 9110 5.3)."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in fields:
         name, value = _lower(raw_name), raw_value.rstrip(" \t")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
+    return _framed(int(status_line[2]), headers, newer=status_line[1] == "1", bodiless=bodiless)
 
 
 def _framed(status: int, headers: dict[str, str], *, newer: bool, bodiless: bool) -> AnswerHead:
