@@ -95,6 +95,7 @@ class Healthy:
         return request()
 
 
+@pytest.mark.servers("embedded", "minio")
 def test_healthy_clients_are_served(own: Gateway, bucket_name: str, full: bool) -> None:
     """Hundreds of half-sent heads, trickling bodies, unread answers and idle connections: memory is bounded, and others do not wait."""
     slow_count = 1000 if full else 300

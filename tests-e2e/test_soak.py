@@ -1,4 +1,4 @@
-"""The soak, for three quarters of a minute; and that it would see what grows. `nox -s soak` is the long one."""
+"""The soak, for half a minute; and that it would see what grows. `nox -s soak` is the long one."""
 
 import itertools
 import random
@@ -11,7 +11,7 @@ from soak.run import soak, table
 from soak.trend import slope, trends
 from soak.vitals import MIB, Vitals
 
-SECONDS = 45.0
+SECONDS = 30.0
 RATE = 40.0
 
 
