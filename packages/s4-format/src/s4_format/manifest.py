@@ -128,8 +128,9 @@ class Manifest:
             if value is not None and value is not False and not allows(value):
                 raise ManifestError(f"{key} cannot be {value!r}", Reason.INVALID_VALUE)
         for algorithm, checksum in self.checksums.items():
-            if not _is_checksum(CHECKSUM_KEY_PREFIX + algorithm, checksum):
-                raise ManifestError(f"{CHECKSUM_KEY_PREFIX}{algorithm} cannot be {checksum!r}", Reason.INVALID_VALUE)
+            key = CHECKSUM_KEY_PREFIX + algorithm
+            if key in _ENTRIES or not _is_checksum(key, checksum):
+                raise ManifestError(f"{key} cannot be {checksum!r}", Reason.INVALID_VALUE)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and travels between processes as metadata, since its mapping cannot."""
