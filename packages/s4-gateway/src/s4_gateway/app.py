@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from s4_gateway.backend.abc import BackendError
+from s4_gateway.backend.abc import BackendError, StoreError
 from s4_gateway.call import Call
 from s4_gateway.errors import ClientDisconnected, NotModified, S3Error
 from s4_gateway.faults import backend_fault
@@ -140,7 +140,9 @@ class S3App:
             return error
         if isinstance(error, BackendError):
             answer = backend_fault(error)
-            if answer.code != error.code:
+            if isinstance(error, StoreError):
+                logger.error("%s: %s: %s", exchange.request_id, exchange.operation, error)
+            elif answer.code != error.code:
                 logger.warning("%s: %s answered as %s: %s", exchange.request_id, exchange.operation, answer.code, error)
             return answer
         logger.error("%s: %s failed", exchange.request_id, exchange.operation, exc_info=error)

@@ -2,7 +2,7 @@
 
 import re
 
-from s4_gateway.backend.abc import BackendError, Outcome
+from s4_gateway.backend.abc import BackendError, Outcome, StoreError
 from s4_gateway.errors import S3Error
 
 OWN_FAULTS = frozenset(
@@ -35,7 +35,10 @@ def backend_fault(error: BackendError) -> S3Error:
 
     A refusal keeps code and status. Whatever is worth repeating is 503: SlowDown where the backend asked for less, ServiceUnavailable for
     no answer, 5xx, redirects, and refusals of the gateway itself. Never 500: clients repeat a 503, and nothing here is known to be broken.
+    Only a store of our own knows that, and why: what it says is passed on.
     """
+    if isinstance(error, StoreError):
+        return S3Error(error.code, error.message, status=error.status)
     if error.code in THROTTLED:
         return S3Error("SlowDown")
     if error.code == "NotImplemented" and error.outcome is Outcome.REFUSED:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from s4_gateway.backend.abc import BackendError, Bucket, Outcome
+from s4_gateway.backend.abc import BackendError, Bucket, Outcome, StoreError
 from s4_gateway.backend.memory import MemoryBackend
 from s4_gateway.errors import ERRORS, S3Error
 from s4_gateway.faults import OWN_FAULTS, backend_fault
@@ -148,6 +148,24 @@ class TestErrors:
 
         assert (answer.status, answer.code) == (status, code)
         assert backend_fault(error).status != 500
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            StoreError("ServiceUnavailable", 503, "storing a body: the disk is full"),
+            StoreError("ServiceUnavailable", 503, "committing: the disk reports an I/O error", outcome=Outcome.UNKNOWN),
+            StoreError("InternalError", 500, "the file of body 0000010000000001 is gone"),
+        ],
+    )
+    async def test_trouble_of_a_store_of_our_own(
+        self, client: GatewayClient, store: Moody, error: StoreError, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What the embedded store says is told to the client and to the operator: it alone knows what is broken, and why."""
+        store.trouble = error
+        answer = await client.request("GET")
+
+        assert (answer.status, answer.code, answer.text("Message")) == (error.status, error.code, error.message)
+        assert str(error) in caplog.text
 
     @pytest.mark.parametrize(
         ("error", "code"),

@@ -46,6 +46,13 @@ class BackendError(Exception):
         self.retried = retried
 
 
+class StoreError(BackendError):
+    """Trouble of a store of our own, the disk's for example.
+
+    Code, status and message are made for clients: once the store is started they name nothing of this machine.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a store can do; found by probing (`s3`) or known (`local`, `memory`)."""

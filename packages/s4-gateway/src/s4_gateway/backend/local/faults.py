@@ -1,9 +1,9 @@
-"""What the disk or SQLite says when something is wrong, as BackendError: one table each, and the rest by its own words."""
+"""What the disk or SQLite says when something is wrong, as StoreError: one table each, and the rest by its own words."""
 
 import errno
 import sqlite3
 
-from s4_gateway.backend.abc import BackendError, Outcome
+from s4_gateway.backend.abc import Outcome, StoreError
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -29,23 +29,23 @@ _PRIMARY = 0xFF
 """The low byte of an extended SQLite code is the primary one."""
 
 
-def unavailable(message: str, *, outcome: Outcome = Outcome.REFUSED) -> BackendError:
+def unavailable(message: str, *, outcome: Outcome = Outcome.REFUSED) -> StoreError:
     """The store cannot serve this now; nothing that was acknowledged is lost."""
-    return BackendError("ServiceUnavailable", 503, message, outcome=outcome)
+    return StoreError("ServiceUnavailable", 503, message, outcome=outcome)
 
 
-def damaged(message: str) -> BackendError:
+def damaged(message: str) -> StoreError:
     """What was stored is not there as it was; repeating the request does not help."""
-    return BackendError("InternalError", 500, message)
+    return StoreError("InternalError", 500, message)
 
 
-def disk_error(error: OSError, doing: str) -> BackendError:
+def disk_error(error: OSError, doing: str) -> StoreError:
     """A failed system call; `doing` says what it was for, e.g. "storing a body"."""
     reason = _DISK.get(error.errno or 0) or error.strerror or str(error)
     return unavailable(f"{doing}: {reason}")
 
 
-def database_error(error: sqlite3.Error, doing: str, *, outcome: Outcome = Outcome.REFUSED) -> BackendError:
+def database_error(error: sqlite3.Error, doing: str, *, outcome: Outcome = Outcome.REFUSED) -> StoreError:
     """A failed SQLite call."""
     code = primary_code(error)
     if code in _DAMAGE:
