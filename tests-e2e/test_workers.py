@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.multipart import MIB, left_behind
+from clients.multipart import MIB, Upload, left_behind
 from clients.wire import Wire, path_of
 from conftest import StartGateway
 from s4_codecs.testing.workloads import WORKLOADS
@@ -104,6 +104,14 @@ def lines(gateway: Gateway, count: int) -> Iterator[list[Line]]:
             line.close()
 
 
+@contextmanager
+def two_sides(gateway: Gateway) -> Iterator[tuple[Line, Line]]:
+    """Two kept connections to different workers, whoever else is connected."""
+    with lines(gateway, 6) as opened:
+        first, owner = opened[0], opened[0].worker()
+        yield first, next(line for line in opened[1:] if line.worker() != owner)
+
+
 @pytest.fixture(scope="module")
 def duo(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway of two workers that tests share which leave it as it was."""
@@ -132,22 +140,21 @@ def test_connections_are_shared_out(duo: Gateway) -> None:
 def test_metrics_are_sums(duo: Gateway, own_bucket: str) -> None:
     """Whichever worker is asked, /metrics counts what all of them did."""
     before = duo.metric("s4_gateway_request_seconds_count")
-    with lines(duo, 2) as (one, other):
-        assert one.worker() != other.worker()
+    with two_sides(duo) as (one, other):
         for turn in range(5):
             assert one.ask("PUT", path_of(own_bucket, f"{turn}"), b"body")[0] == 200
         for turn in range(7):
             assert other.ask("GET", path_of(own_bucket, f"{turn % 5}")) == (200, b"body")
-        # Lines are opened by a request each.
-        assert {duo.metric("s4_gateway_request_seconds_count") - before for _ in range(6)} == {14}
+        # Six connections were opened by a request each.
+        assert {duo.metric("s4_gateway_request_seconds_count") - before for _ in range(6)} == {18}
         assert duo.metric("s4_gateway_connections") >= 3
     assert duo.metric("s4_gateway_workers") == 2
 
 
+@pytest.mark.servers("versitygw")
 def test_what_one_worker_knows_the_other_knows(duo: Gateway, own_bucket: str) -> None:
     """A List through one worker asks the store for nothing but the page, although the objects were written through the other."""
-    with lines(duo, 2) as (one, other):
-        assert one.worker() != other.worker()
+    with two_sides(duo) as (one, other):
         for number in range(20):
             assert one.ask("PUT", path_of(own_bucket, f"{number:02d}"), LOG[: 1000 + number])[0] == 200
         time.sleep(1.5)
@@ -160,11 +167,27 @@ def test_what_one_worker_knows_the_other_knows(duo: Gateway, own_bucket: str) ->
     assert dict(asked) == {"list_objects": 1}
 
 
+@embedded
+@pytest.mark.parametrize("end", ["abort", "complete"])
+def test_an_upload_that_ended_has_ended_for_all(duo: Gateway, own_bucket: str, end: str) -> None:
+    """After Abort or Complete through one worker, a part through another one, which had seen the upload open, is NoSuchUpload."""
+    upload = Upload(duo.client(), own_bucket)
+    path = f"{path_of(own_bucket, 'key')}?partNumber={{}}&uploadId={upload.id}"
+    upload.part(1, b"part")
+    with two_sides(duo) as opened:
+        assert [line.ask("PUT", path.format(2), b"part")[0] for line in opened] == [200, 200]
+        upload.abort() if end == "abort" else upload.complete()
+        answers = [line.ask("PUT", path.format(3), b"part") for line in opened]
+
+    assert [status for status, _ in answers] == [404, 404]
+    assert all(b"<Code>NoSuchUpload</Code>" in document for _, document in answers)
+
+
 def test_a_sibling_that_starts_leaves_open_uploads_alone(fresh_store: Store, start_gateway: StartGateway) -> None:
     """A streamed PUT goes on while the other worker is killed and started again; that one aborts only what the dead one had open."""
     gateway = start_gateway(fresh_store, "--workers", "2")
     gateway.client().create_bucket(Bucket="bucket")
-    with lines(gateway, 2) as (living, dying):
+    with two_sides(gateway) as (living, dying):
         for line, key in ((living, "living"), (dying, "dying")):
             line.send("PUT", path_of("bucket", key), len(NOISE), NOISE[: 18 * MIB])
         eventually(lambda: len(fresh_store.behind.uploads("bucket")) == 2)
@@ -252,7 +275,7 @@ def test_one_gateway_a_directory(fresh_store: Store, start_gateway: StartGateway
     """Workers share the embedded store; another gateway is refused, even after the supervisor was killed, until the last worker is gone."""
     gateway = start_gateway(fresh_store, "--workers", "2")
     gateway.client().create_bucket(Bucket="bucket")
-    with lines(gateway, 2) as (one, other):
+    with two_sides(gateway) as (one, other):
         for turn in range(20):
             assert one.ask("PUT", path_of("bucket", "key"), b"%d" % turn)[0] == 200
             assert other.ask("GET", path_of("bucket", "key")) == (200, b"%d" % turn)
@@ -284,7 +307,7 @@ def test_without_a_supervisor_workers_end(fresh_store: Store, start_gateway: Sta
     gateway = start_gateway(fresh_store, "--workers", "2")
     gateway.client().create_bucket(Bucket="bucket")
     workers = gateway.workers()
-    with lines(gateway, 2) as opened:
+    with two_sides(gateway) as opened:
         for line in opened:
             line.send("PUT", path_of("bucket", "key"), 6, b"abc")
         time.sleep(0.3)
@@ -316,7 +339,7 @@ def test_a_signal_drains_all_workers(fresh_store: Store, start_gateway: StartGat
     gateway = start_gateway(fresh_store, "--workers", "2")
     gateway.client().create_bucket(Bucket="bucket")
     workers = gateway.workers()
-    with lines(gateway, 2) as opened:
+    with two_sides(gateway) as opened:
         for line in opened:
             line.send("PUT", path_of("bucket", "key"), 6, b"abc")
         time.sleep(0.3)

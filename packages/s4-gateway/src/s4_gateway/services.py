@@ -19,6 +19,7 @@ from s4_gateway.observe.backend import ObservedBackend
 from s4_gateway.observe.board import Place
 from s4_gateway.observe.census import Census
 from s4_gateway.observe.lines import ByteSink
+from s4_gateway.observe.switchboard import Switchboard
 from s4_gateway.settings import Settings
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
@@ -48,8 +49,10 @@ class Services:
     authenticator: Authenticator
     metrics: Metrics
     access_log: AccessLog
+    switchboard: Switchboard | None = None
+    """To the other workers; None = this process is alone."""
     census: Census | None = None
-    """Sums the metrics of several workers; None = this process is alone."""
+    """Sums the metrics of all workers."""
     failure: BaseException | None = None
     """Why `start` failed; web servers only tell that it did."""
     _requests: int = 0
@@ -65,7 +68,8 @@ class Services:
             await self.backend.start()
             try:
                 await self.store.start()
-                if self.census is not None:
+                if self.switchboard is not None and self.census is not None:
+                    self.switchboard.start()
                     await self.census.start()
             except BaseException:
                 await self.backend.close()
@@ -88,7 +92,8 @@ class Services:
                 await closing()
             except Exception:
                 logger.exception("closing failed")
-        if self.census is not None:
+        if self.switchboard is not None and self.census is not None:
+            self.switchboard.close()
             await self.census.close()
 
     async def metrics_text(self) -> bytes:
@@ -232,6 +237,7 @@ def assemble(
     if state_dir is not None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    switchboard = Switchboard(place) if place is not None else None
     return Services(
         settings=settings,
         backend=backend,
@@ -240,13 +246,14 @@ def assemble(
             options=options or store_options(settings),
             cache=AttributeCache(state_dir and state_dir / "attributes.sqlite", memory_bytes=_cache_bytes(place)),
             journal=Journal(state_dir and state_dir / "journal.sqlite"),
-            place=place,
+            switchboard=switchboard,
         ),
         keys=keys,
         authenticator=Authenticator(keys.keys),
         metrics=metrics,
         access_log=AccessLog(log_stream or sys.stderr.buffer, settings.log.log_format, dropped=metrics.lines_dropped),
-        census=Census(metrics, place) if place is not None else None,
+        switchboard=switchboard,
+        census=Census(metrics, switchboard) if switchboard is not None else None,
     )
 
 

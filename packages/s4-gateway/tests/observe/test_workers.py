@@ -16,6 +16,7 @@ from s4_gateway.observe.board import SNAPSHOT_BYTES, Bell, Board, Place
 from s4_gateway.observe.census import ANSWER_SECONDS, Census
 from s4_gateway.observe.shared_stream import SharedStream, SharedText
 from s4_gateway.observe.snapshot import CPU, PROCESS_START, Snapshot, summed
+from s4_gateway.observe.switchboard import Switchboard
 
 from .test_metrics import RECORD, RECORD_OF_AN_ERROR
 
@@ -146,14 +147,17 @@ async def crew(*all_metrics: Metrics) -> AsyncIterator[tuple[Board, list[Census]
     """A census for each, all in this process, all serving."""
     board = Board(len(all_metrics))
     bells = tuple(Bell.hang() for _ in all_metrics)
-    members = [Census(metrics, Place(number, board, bells)) for number, metrics in enumerate(all_metrics)]
-    for seat, member in zip(board.seats, members, strict=True):
+    switchboards = [Switchboard(Place(number, board, bells)) for number in range(len(all_metrics))]
+    members = [Census(metrics, switchboard) for metrics, switchboard in zip(all_metrics, switchboards, strict=True)]
+    for seat, switchboard, member in zip(board.seats, switchboards, members, strict=True):
+        switchboard.start()
         await member.start()
         seat.take()
     try:
         yield board, members
     finally:
-        for member in members:
+        for switchboard, member in zip(switchboards, members, strict=True):
+            switchboard.close()
             await member.close()
         for bell in bells:
             bell.close()
@@ -178,7 +182,7 @@ class TestCensus:
         """A worker that stands still delays the answer by a bounded time only."""
         async with crew(counted(2), counted(3)) as (_, members):
             await members[0].render()
-            await members[1].close()
+            members[1]._switchboard.close()
             began = asyncio.get_running_loop().time()
             found = parsed(await members[0].render())
             took = asyncio.get_running_loop().time() - began
@@ -191,20 +195,59 @@ class TestCensus:
         async with crew(counted(2), counted(3)) as (board, members):
             first = parsed(await members[0].render())[REQUESTS]
             await members[1].close()
+            members[1]._switchboard.close()
             board.seats[1].leave()
             without = parsed(await members[0].render())
             successor = Metrics()
-            place = Place(1, board, members[1]._place.bells)
-            joined = Census(successor, place)
+            switchboard = Switchboard(members[1]._switchboard.place)
+            joined = Census(successor, switchboard)
+            switchboard.start()
             await joined.start()
             board.seats[1].take()
             successor.request_ended(RECORD, writes=False)
             last = parsed(await members[0].render())[REQUESTS]
             await joined.close()
+            switchboard.close()
 
         assert (first, without[REQUESTS], last) == (5, 5, 6)
         assert without["s4_gateway_workers", ()] == 1
         assert without["s4_gateway_connections", ()] == 2
+
+
+class TestSwitchboard:
+    """Messages between workers."""
+
+    async def test_all_who_serve_are_told(self) -> None:
+        """Each message arrives whole, in order, with its sender; nobody tells itself, and an empty seat is told nothing."""
+        board = Board(3)
+        bells = tuple(Bell.hang() for _ in range(3))
+        heard: list[tuple[int, int, bytes]] = []
+        switchboards = [Switchboard(Place(number, board, bells)) for number in range(3)]
+        for number, switchboard in enumerate(switchboards):
+            switchboard.listen(b"x", lambda sender, payload, number=number: heard.append((number, sender, payload)))  # type: ignore[misc]
+            switchboard.start()
+        for seat in board.seats[:2]:
+            seat.take()
+        for count in range(3):
+            switchboards[0].tell_all(b"x", b"%d" % count)
+        await asyncio.sleep(0.05)
+        for switchboard, bell in zip(switchboards, bells, strict=True):
+            switchboard.close()
+            bell.close()
+
+        assert heard == [(1, 0, b"0"), (1, 0, b"1"), (1, 0, b"2")]
+
+    async def test_nobody_waits_for_who_does_not_listen(self) -> None:
+        """Where a worker stands still, messages are lost instead of holding up who sends them."""
+        board = Board(2)
+        bells = (Bell.hang(), Bell.hang())
+        switchboard = Switchboard(Place(0, board, bells))
+        taken = [switchboard.tell(1, b"x", b"payload") for _ in range(100_000)]
+        for bell in bells:
+            bell.close()
+
+        assert taken[0]
+        assert not taken[-1]
 
 
 def test_pieces_of_several_processes_stay_whole() -> None:

@@ -12,6 +12,7 @@ from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.patience import Patience
 from s4_gateway.observe.board import Place
+from s4_gateway.observe.switchboard import Switchboard
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal
 
@@ -40,10 +41,15 @@ class Core:
     """Small bodies in flight: large ones, however slow, never keep them waiting."""
     patience: Patience
     """With clients that hold the memory of large ones."""
-    place: Place | None = None
-    """Of this process among the workers of a gateway; None = it is alone."""
+    switchboard: Switchboard | None = None
+    """To the other workers of the gateway; None = this process is alone."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Clean-up that outlives its request (aborting an upload after a disconnect); awaited at shutdown."""
+
+    @property
+    def place(self) -> Place | None:
+        """Of this process among the workers."""
+        return self.switchboard.place if self.switchboard is not None else None
 
     def later(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run clean-up even if the request's own task is cancelled."""

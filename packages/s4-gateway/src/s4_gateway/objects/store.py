@@ -20,7 +20,7 @@ from s4_gateway.objects.patience import Patience
 from s4_gateway.objects.put import Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.uploads.uploads import Uploads
-from s4_gateway.observe.board import Place
+from s4_gateway.observe.switchboard import Switchboard
 from s4_gateway.state.cache import AttributeCache
 from s4_gateway.state.journal import Journal, OpenedUpload
 
@@ -44,7 +44,7 @@ class ObjectStore:
     """
 
     def __init__(
-        self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal, place: Place | None = None
+        self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal, switchboard: Switchboard | None = None
     ) -> None:
         small = options.memory_bytes // SMALL_SHARE
         budget, reads = ByteBudget(options.memory_bytes - small), ByteBudget(options.memory_bytes // 2)
@@ -53,13 +53,13 @@ class ObjectStore:
             options=options,
             cache=cache,
             journal=journal,
-            codecs=ThreadPoolExecutor(_codec_threads(place), thread_name_prefix="s4-codec"),
+            codecs=ThreadPoolExecutor(_codec_threads(switchboard), thread_name_prefix="s4-codec"),
             digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
             budget=budget,
             reads=reads,
             small=ByteBudget(small),
             patience=Patience(budget, reads),
-            place=place,
+            switchboard=switchboard,
         )
         self.reader = Reader(self.core)
         self.putter = Putter(self.core, self.reader)
@@ -130,7 +130,7 @@ class ObjectStore:
         self.core.digests.shutdown()
 
 
-def _codec_threads(place: Place | None) -> int:
+def _codec_threads(switchboard: Switchboard | None) -> int:
     """This process's share of the cores, but never so few that one large body is coded on one core while the others are idle."""
-    workers = place.board.count if place is not None else 1
+    workers = switchboard.place.board.count if switchboard is not None else 1
     return max(LEAST_CODEC_THREADS, -(-(os.cpu_count() or 1) // workers))

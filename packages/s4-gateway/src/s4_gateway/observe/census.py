@@ -9,19 +9,19 @@ import contextlib
 import logging
 import struct
 
-from s4_gateway.observe.board import Place
 from s4_gateway.observe.exposition import render
 from s4_gateway.observe.metrics import Metrics
 from s4_gateway.observe.snapshot import Snapshot, summed
+from s4_gateway.observe.switchboard import Switchboard
 
 ANSWER_SECONDS = 0.5
 """A worker that does not publish in this time counts with what it published before."""
 PUBLISH_SECONDS = 1.0
 """How often a worker publishes unasked: what it counted since is lost if it is killed."""
 
-_MESSAGE = struct.Struct("=cII")
-"""ASK or DONE, the sender's number, the round that it belongs to."""
 ASK, DONE = b"?", b"!"
+"""Messages: publish; I did. Both with the asker's round."""
+_ROUND = struct.Struct("=I")
 
 _log = logging.getLogger(__name__)
 
@@ -31,12 +31,15 @@ class Census:
 
     Args:
         metrics: counted nothing yet: they go on from where the seat's former worker had come.
-        place: of this worker.
+        switchboard: to the others.
     """
 
-    def __init__(self, metrics: Metrics, place: Place) -> None:
+    def __init__(self, metrics: Metrics, switchboard: Switchboard) -> None:
         self._metrics = metrics
-        self._place = place
+        self._switchboard = switchboard
+        self._place = place = switchboard.place
+        switchboard.listen(ASK, self._asked)
+        switchboard.listen(DONE, self._done)
         self._lock = asyncio.Lock()
         self._round = 0
         self._missing: set[int] = set()
@@ -47,17 +50,14 @@ class Census:
             metrics.carry_on(Snapshot.unpack(packed))
 
     async def start(self) -> None:
-        """Listen to the others."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._place.bell.inside, self._heard)
-        self._publisher = loop.create_task(self._publish_on())
+        """Publish from now on."""
+        self._publisher = asyncio.get_running_loop().create_task(self._publish_on())
 
     async def close(self) -> None:
         """Publish a last time; repeatable."""
         publisher, self._publisher = self._publisher, None
         if publisher is None:
             return
-        asyncio.get_running_loop().remove_reader(self._place.bell.inside)
         publisher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publisher
@@ -83,9 +83,9 @@ class Census:
         """Let all others publish, and wait for them."""
         self._round = (self._round + 1) % 2**32
         self._complete.clear()
-        message = _MESSAGE.pack(ASK, self._place.number, self._round)
+        payload, seats = _ROUND.pack(self._round), self._place.board.seats
         self._missing = {
-            number for number in self._place.others() if self._place.board.seats[number].serving and self._ring(number, message)
+            number for number in self._place.others() if seats[number].serving and self._switchboard.tell(number, ASK, payload)
         }
         if not self._missing:
             return
@@ -95,23 +95,12 @@ class Census:
         except TimeoutError:
             _log.info("workers %s did not tell their figures in time", sorted(self._missing))
 
-    def _ring(self, number: int, message: bytes) -> bool:
-        try:
-            self._place.bells[number].outside.send(message)
-        except OSError:
-            # Full: nobody has listened for long.
-            return False
-        return True
+    def _asked(self, sender: int, payload: bytes) -> None:
+        self._publish()
+        self._switchboard.tell(sender, DONE, payload)
 
-    def _heard(self) -> None:
-        try:
-            kind, sender, round_ = _MESSAGE.unpack(self._place.bell.inside.recv(64))
-        except BlockingIOError:
-            return
-        if kind == ASK:
-            self._publish()
-            self._ring(sender, _MESSAGE.pack(DONE, self._place.number, round_))
-        elif round_ == self._round:
+    def _done(self, sender: int, payload: bytes) -> None:
+        if payload == _ROUND.pack(self._round):
             self._missing.discard(sender)
             if not self._missing:
                 self._complete.set()

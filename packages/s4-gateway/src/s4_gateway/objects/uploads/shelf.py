@@ -24,6 +24,8 @@ from s4_gateway.objects.uploads.records import (
 BATCH = 1000
 MOST_CACHED = 100_000
 READS_AT_ONCE = 32
+ENDED = b"e"
+"""Message to other workers: this upload ended, do not take its cached record for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Shelf:
         self._core = core
         self._states = states
         self._cached: dict[str, tuple[float, Upload]] = {}
+        if core.switchboard is not None:
+            core.switchboard.listen(ENDED, lambda _sender, upload_id: self.forget(upload_id.decode("ascii", "replace")))
 
     async def shelves(self, bucket: str) -> Sequence[str]:
         """Buckets that may hold records of a bucket's uploads: versioning may have been switched on since."""
@@ -162,6 +166,8 @@ class Shelf:
         self.forget(upload.upload_id)
         for refusal in await self.delete(upload.shelf, [upload_key(upload.upload_id)]):
             raise refusal
+        if self._core.switchboard is not None:
+            self._core.switchboard.tell_all(ENDED, upload.upload_id.encode())
         keep = {upload_key(upload.upload_id), backend_key(upload.upload_id)}
         await self.delete(upload.shelf, [entry.key for entry in entries if entry.key not in keep])
 
