@@ -179,12 +179,14 @@ class LocalBackend:
             lambda connection: store.opener.open(connection, bucket, key, span=span, if_match=if_match), dispose=_dispose
         )
         rest = opened.rest
+        if rest is None:
+            return Download(opened.stored, start=opened.start, stop=opened.stop, whole=opened.first)
         return Download(
             opened.stored,
             start=opened.start,
             stop=opened.stop,
             chunks=_chunks(store.readers, opened.first, rest),
-            release=functools.partial(_release, rest) if rest is not None else None,
+            release=functools.partial(_release, rest),
         )
 
     async def delete_object(self, bucket: str, key: str, *, version_id: str | None = None) -> Deleted:
@@ -374,10 +376,10 @@ def _begin_run(connection: sqlite3.Connection, peers: Peers) -> int:
     return epoch
 
 
-async def _chunks(readers: Readers, first: bytes, rest: BodyReader | None) -> AsyncGenerator[bytes, None]:
+async def _chunks(readers: Readers, first: bytes, rest: BodyReader) -> AsyncGenerator[bytes, None]:
     if first:
         yield first
-    while rest is not None and (chunk := await readers.run(rest.read)):
+    while chunk := await readers.run(rest.read):
         yield chunk
 
 
