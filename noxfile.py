@@ -366,7 +366,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Load and ratio against the backend without us, as a table and a JSON file; never a test. Arguments as for e2e."""
+    """Gateways beside their stores and the reference, in one run; never a test. The package benchmarks tells its arguments."""
     _install(session, GATEWAY, *_tools("e2e"), testing=True)
     session.run("python", "-m", "benchmarks", *session.posargs, env=_programs(session, list(SERVERS)) | {"PYTHONPATH": str(E2E)})
 

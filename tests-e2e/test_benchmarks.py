@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import load
+from benchmarks import load, page
 from benchmarks.aims import AIMS, Aim, verdicts, with_peaks
 from benchmarks.link import Pace, kind
 from benchmarks.plots import Panel, chart
@@ -183,6 +183,15 @@ def test_a_chart_shows_every_bar() -> None:
         float(bar.attrib["width"]) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect") if bar.attrib["class"] in ("direct", "ours")
     ]
     assert bars[0] == pytest.approx(2 * bars[1], abs=0.2)
+
+
+def test_page_is_made_of_the_kept_samples() -> None:
+    """Figures, words, prices and plots of the page are those that lie beside the benchmark; `--render` makes it again."""
+    kept = Run.load(page.KEPT)
+
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(kept)
+    for name, drawn in page.plots(with_peaks(kept.medians())).items():
+        assert page.PAGE.with_name(name).read_text(encoding="utf-8") == drawn
 
 
 def test_short_run(tmp_path: Path) -> None:
