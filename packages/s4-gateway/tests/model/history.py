@@ -144,7 +144,10 @@ class History:
         for state in (self._model.state, *self._others):
             state.now = self._world.clock.now
             outcomes.append(self._outcome(request, answer, state))
-        right = [state for findings, state in outcomes if not findings]
+        right: list[State] = []
+        for findings, state in outcomes:
+            if not findings and state not in right:
+                right.append(state)
         if not right:
             raise self._wrong([f"gateway {gateway}, {request.about}:", *outcomes[0][0]])
         self._model.state, *self._others = right
@@ -260,16 +263,17 @@ class History:
             for order in ((0, 1), (1, 0)):
                 findings, state = self._one_by_one([(requests[number], answers[number]) for number in order], before)
                 told += findings
-                if not findings:
+                if not findings and state not in right:
                     right.append(state)
         if not right:
             raise self._wrong([*(f"gateway {n}, {request.about}: {answers[n].status}" for n, request in enumerate(requests)), *told])
         self._model.state, *self._others = right
         for each, answer in zip((step.first, step.second), answers, strict=True):
             self._note(each, answer)
-            self._touched.add((each.bucket, each.key))
+        for bucket, key in sorted({(each.bucket, each.key) for each in (step.first, step.second)}):
+            self._touched.add((bucket, key))
             for gateway in (0, 1):
-                await self._probe(each.bucket, each.key, gateway)
+                await self._probe(bucket, key, gateway)
 
     def _one_by_one(self, pairs: Sequence[tuple[Request, Answer]], state: State) -> tuple[list[str], State]:
         """What is wrong with these answers if the requests came in this order."""

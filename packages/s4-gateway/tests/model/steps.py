@@ -160,7 +160,10 @@ class Generator:
         if first is not None:
             picked[0] = first.what
         steps = [first] if first is not None else []
-        steps.extend(Step(name, **{**RULES[name][1](self), **of}) for name in picked[len(steps) :])
+        for name in picked[len(steps) :]:
+            conditional = name == "put" and self._random.random() < 0.5
+            condition = {"digest": None, "headers": 0, "condition": self._random.choice(CONDITIONS)} if conditional else {}
+            steps.append(Step(name, **{**RULES[name][1](self), **of, **condition}))
         if picked[0] == "copy" and self._random.random() < 0.5:
             # What is copied changes.
             steps[1] = Step(picked[1], **{**steps[1].said, "bucket": steps[0].source_bucket, "key": steps[0].source})
