@@ -133,10 +133,9 @@ class Assembly:
         layout = Layout()
         async with self._core.budget.reserve(JOINS_AT_ONCE * options.spool_memory):
             try:
-                for part in parts:
-                    async with aclosing(self._records.staged(part, layout)) as chunks:
-                        async for chunk in chunks:
-                            await cutter.add(chunk)
+                async with aclosing(self._records.staged(parts, layout)) as chunks:
+                    async for chunk in chunks:
+                        await cutter.add(chunk)
                 attributes, frames, trailer = await self._describe([layout], cutter.size)
                 await cutter.add(trailer)
                 sent = await cutter.finish()

@@ -1,6 +1,8 @@
 """Reading records at Complete: direct ones for their frame tables, staged ones into joined backend parts (data-paths.md 3.5)."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -15,6 +17,8 @@ from s4_gateway.objects.uploads.shelf import Upload
 from s4_gateway.objects.uploads.spool import Spool, SpoolQuota
 
 ZEROS = bytes(1 << 20)
+OPENED_AHEAD = 2
+"""Downloads that wait beside the one that is read: as many as hide a delay, few enough to keep what lies in their pipes small."""
 
 
 @dataclass(slots=True)
@@ -59,12 +63,41 @@ class RecordReader:
             raise _damaged(part)
         return body, layout
 
-    async def staged(self, part: PartRecord, layout: Layout) -> AsyncGenerator[bytes, None]:
-        """A staged part's stored bytes; `layout` is complete and everything checked when it ends."""
+    async def staged(self, parts: Sequence[PartRecord], layout: Layout) -> AsyncGenerator[bytes, None]:
+        """The stored bytes of staged parts, one behind the other; `layout` is complete and everything checked when it ends."""
+        async with aclosing(self._opened(parts)) as downloads:
+            async for part, download in downloads:
+                async with aclosing(self._checked(part, download, layout)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+
+    async def _opened(self, parts: Sequence[PartRecord]) -> AsyncGenerator[tuple[PartRecord, Download], None]:
+        """Their downloads in order, for the caller to close. While one is read the next are asked for: parts are small, and a store's first
+        byte may take longer than all others.
+        """
+        asked: deque[asyncio.Task[Download]] = deque()
+        rest = iter(parts)
+        try:
+            for part in parts:
+                while len(asked) <= OPENED_AHEAD and (following := next(rest, None)) is not None:
+                    asked.append(asyncio.create_task(self._open(following)))
+                # Left in its place until it is there: whoever is cancelled meanwhile finds and closes it.
+                download = await asyncio.shield(asked[0])
+                asked.popleft()
+                yield part, download
+        finally:
+            for task in asked:
+                task.cancel()
+            if asked:
+                await asyncio.wait(asked)
+            for task in asked:
+                if not task.cancelled() and task.exception() is None:
+                    await task.result().aclose()
+
+    async def _checked(self, part: PartRecord, download: Download, layout: Layout) -> AsyncGenerator[bytes, None]:
         before = layout.frames.original_size
         reader = FrameReader()
         crc = 0
-        download = await self._open(part)
         async with download:
             metadata = download.object.metadata
             async for chunk in download:
@@ -129,10 +162,9 @@ class Joiner:
     async def fill(self, spool: Spool, group: Group) -> Layout:
         """Join the group's members, padded to its minimum."""
         layout = Layout()
-        for part in group.members:
-            async with aclosing(self._reader.staged(part, layout)) as chunks:
-                async for chunk in chunks:
-                    await spool.add(chunk)
+        async with aclosing(self._reader.staged(group.members, layout)) as chunks:
+            async for chunk in chunks:
+                await spool.add(chunk)
         if group.pad_to is not None and not group.trailer:
             await pad(spool, group.pad_to, layout.frames)
         return layout
