@@ -23,7 +23,7 @@ SMALLEST_HEADER_LIMIT = 8 * KIB
 """A signed request with 2 KB of user metadata has to fit."""
 SMALLEST_MEMORY = 32 * MIB
 """A process that holds less at a time cannot stream one large body at full speed."""
-MAX_WORKERS = 256
+MAX_WORKERS = 128
 
 UNITS = {"": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 2**40}
 

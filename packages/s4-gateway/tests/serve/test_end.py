@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from s4_gateway.observe import Metrics
 from s4_gateway.serve.limits import Limits
+from s4_gateway.serve.server import GatewayServer, bind
 from s4_gateway.testing.asgi import ASGIApp, Receive, Scope, Send
 from s4_gateway.testing.server import running_server
 
@@ -252,3 +254,22 @@ class TestDrain:
             server.join(5)
 
         assert time.monotonic() - began < 3
+
+
+def test_told_to_stop_while_it_starts() -> None:
+    """The start is finished, and the application's end is run like any other."""
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        for step in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{step}"
+            if step == "startup":
+                server.stop()
+            seen.append(step)
+            await send({"type": f"lifespan.{step}.complete"})
+
+    server = GatewayServer(app, Limits(), metrics=Metrics(), drain_seconds=1.0)
+    server.run([bind("127.0.0.1", 0)])
+
+    assert seen == ["startup", "shutdown"]

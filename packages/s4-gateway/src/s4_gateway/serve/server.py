@@ -66,6 +66,7 @@ class GatewayServer(uvicorn.Server):
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = asyncio.Event()
+        self._stopping = False
         listener = Listener(limits, metrics, seat=station.place.seat if station is not None else None)
         super().__init__(
             uvicorn.Config(
@@ -92,7 +93,7 @@ class GatewayServer(uvicorn.Server):
 
     def stop(self) -> None:
         """Drain and end, as after SIGTERM. May be called from another thread."""
-        self.should_exit = True
+        self._stopping = True
         self._wake()
 
     @contextlib.contextmanager
@@ -102,8 +103,9 @@ class GatewayServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came: the first one stops, a second SIGINT does not wait for anything."""
-        super().handle_exit(sig, frame)
-        self._wake()
+        if self._stopping and sig == signal.SIGINT:
+            self.force_exit = True
+        self.stop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's start, then listen."""
@@ -119,9 +121,11 @@ class GatewayServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for the word to stop."""
-        while not self.should_exit:
+        while not self._stopping:
             await self._told.wait()
             self._told.clear()
+        # Not earlier: some releases of uvicorn leave out the end of a server that is told to exit while it starts.
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody, let requests in progress end, run the application's end, break off who is still connected."""
