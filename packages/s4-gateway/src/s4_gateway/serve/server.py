@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -34,6 +35,8 @@ BACKLOG = 2048
 DRAIN_TICK = 0.01
 BREAK_OFF_SECONDS = 1.0
 """For the event loop to close what was broken off."""
+COLLECTOR_THRESHOLDS = (10_000, 20, 20)
+"""New objects before the youngest are looked at, and how many such looks before older ones are."""
 SPARE_DESCRIPTORS = 256
 """Files, SQLite and sockets beside two for each client connection (one to the client, one to the backend)."""
 
@@ -212,6 +215,7 @@ def serve(services: Services, listening: socket.socket, *, ready: Callable[[], N
     keep_freed_blocks()
     raise_descriptor_limit(2 * listen.max_concurrent_connections + SPARE_DESCRIPTORS)
     app = build_app(services)
+    spare_the_collector()
     server = GatewayServer(
         app, Limits.of(listen), metrics=services.metrics, drain_seconds=listen.drain_seconds, ready=ready, station=station
     )
@@ -222,6 +226,17 @@ def serve(services: Services, listening: socket.socket, *, ready: Callable[[], N
         listening.close()
         if services.failure is not None:
             raise services.failure
+
+
+def spare_the_collector() -> None:
+    """Have the garbage collector look less often, and never at what lives as long as the process.
+
+    A request makes a few hundred objects, and reference counts free nearly all of them: at the default thresholds the collector takes a
+    twentieth of a small request's time and finds nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 @contextlib.contextmanager
