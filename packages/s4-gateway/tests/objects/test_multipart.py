@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import zlib
 from collections.abc import Sequence
 
 import pytest
@@ -263,6 +264,59 @@ async def test_part_sent_again_after_a_refused_complete(algorithm: str, resent: 
         assert done.code is None, done.body
         assert answer.body == (resent if len(good) == 1 else resent + b"end")
         assert (answer.etag or "").endswith(f"-{len(good)}")
+
+
+async def test_other_parts_after_a_condition_that_did_not_hold() -> None:
+    """A Complete that the store refuses because of its condition decides nothing either."""
+    async with rig() as gateway:
+        upload = await gateway.create("key")
+        parts = [(number, await gateway.part("key", upload, number, text(1000, number))) for number in (1, 2)]
+
+        async def overtaken() -> None:
+            await gateway.backend.put_object(BUCKET, "key", Pieces.of(b"first"), headers={}, metadata={})
+
+        gateway.backend.on_next("complete_multipart", overtaken)
+        refused = await gateway.complete("key", upload, parts[:1], if_none_match="*")
+        done = await gateway.complete("key", upload, parts[1:])
+
+        assert (refused.status, refused.code) == (412, "PreconditionFailed")
+        assert done.code is None, done.body
+        assert (await gateway.get("key")).body == text(1000, 2)
+
+
+@pytest.mark.parametrize("behind", [None, 0, 3, 9])
+async def test_completes_of_different_parts_at_once(behind: int | None) -> None:
+    """Where nothing binds the backend upload to one list of parts, only the one that the object is made of succeeds.
+
+    Both have the upload's token, which therefore proves nothing to the other one. `behind` None: the second one is at the store already.
+    """
+    async with rig() as gateway, rig(gateway.backend) as other:
+        upload = await gateway.create("key", x_amz_checksum_algorithm="CRC32")
+        parts = [(number, await gateway.part("key", upload, number, text(1000, number))) for number in (1, 2)]
+        crcs = [base64.b64encode(zlib.crc32(text(1000, number)).to_bytes(4)).decode() for number in (1, 2)]
+
+        async def complete(rig: Rig, number: int) -> Answer:
+            for _ in range((behind or 0) * number):
+                await asyncio.sleep(0)
+            row = f"<PartNumber>{parts[number][0]}</PartNumber><ETag>{parts[number][1]}</ETag><ChecksumCRC32>{crcs[number]}</ChecksumCRC32>"
+            xml = f"<CompleteMultipartUpload><Part>{row}</Part></CompleteMultipartUpload>".encode()
+            return await rig.client.request("POST", BUCKET, "key", query={"uploadId": upload}, body=xml)
+
+        if behind is None:
+            hold = gateway.backend.hold_next("complete_multipart")
+            late = asyncio.create_task(complete(other, 1))
+            await hold.reached()
+            first = await complete(gateway, 0)
+            hold.release()
+            answers = [first, await late]
+        else:
+            answers = list(await asyncio.gather(complete(gateway, 0), complete(other, 1)))
+        (winner,) = (number for number, answer in enumerate(answers) if answer.status == 200 and answer.code is None)
+        found = await gateway.get("key")
+
+        assert (found.body, f'"{found.etag}"') == (text(1000, winner + 1), answers[winner].text("ETag"))
+        assert answers[1 - winner].code in ("NoSuchUpload", "OperationAborted", "InvalidPart")
+        assert await gateway.backend.list_multipart(BUCKET) == []
 
 
 async def test_repeated_complete_tells_the_same() -> None:

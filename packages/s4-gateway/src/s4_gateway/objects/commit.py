@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from s4_format import FormatError, Manifest
 
@@ -25,8 +25,18 @@ def told_time(written: Written) -> int:
     return max(written.earliest, min(written.latest, int(time.time())))
 
 
-async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awaitable[Written]) -> Written:
+async def commit(
+    backend: Backend,
+    bucket: str,
+    key: str,
+    token: str,
+    write: Awaitable[Written],
+    *,
+    find: Callable[[], Awaitable[StoredObject | None]] | None = None,
+) -> Written:
     """Await a write that stamps `token`; resolve an unknown outcome by reading the key.
+
+    `find` reads it where the token alone does not tell this write from others; None = definitely not there.
 
     Run it under `Core.to_the_end`: a write that is cut off has no outcome.
 
@@ -41,7 +51,7 @@ async def commit(backend: Backend, bucket: str, key: str, token: str, write: Awa
         lost = error.outcome is Outcome.UNKNOWN or (error.retried and error.code in LOST_CODES)
         if not lost and error.code not in LOST_CODES:
             raise
-        found = await find_own(backend, bucket, key, token)
+        found = await (find_own(backend, bucket, key, token) if find is None else find())
         if found is not None:
             return Written(found.etag, found.modified, found.modified, found.version_id)
         if not lost:

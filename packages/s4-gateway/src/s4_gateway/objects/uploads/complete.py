@@ -15,7 +15,7 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.commit import commit, find_own
 from s4_gateway.objects.core import Core
-from s4_gateway.objects.face import Wanted
+from s4_gateway.objects.face import Face, Wanted
 from s4_gateway.objects.put import LogicalCondition, Putter
 from s4_gateway.objects.reader import Reader
 from s4_gateway.objects.sidecar import write_sidecar
@@ -166,15 +166,25 @@ class Completer:
         """The result of an earlier Complete of this upload, also when its records are gone: only if the object carries this upload's token
         and the composite ETag of the very manifest that was sent.
         """
-        folder(request.upload_id)
-        if await find_own(self.core.backend, request.bucket, request.key, upload_token(request.upload_id)) is None:
-            return None
-        face = await self._reader.head(request.bucket, request.key, wanted=Wanted(checksums=True))
-        own = face.manifest.write_token == upload_token(request.upload_id)
-        same = own and face.attributes.etag == manifest_etag(request.choices)
-        if not same:
+        face = await self.own(request)
+        if face is None:
             return None
         return Finished(face.attributes, face.stored.version_id, face.manifest.codec_label or "", face.stored.size)
+
+    async def own(self, request: CompleteRequest) -> Face | None:
+        """The object at the key, if it is this upload's and made of the very parts that are named. All Completes of an upload have one
+        token: it does not tell which list of parts won.
+
+        Raises:
+            S3Error: ServiceUnavailable where the key cannot be read.
+        """
+        folder(request.upload_id)
+        token = upload_token(request.upload_id)
+        if await find_own(self.core.backend, request.bucket, request.key, token) is None:
+            return None
+        face = await self._reader.head(request.bucket, request.key, wanted=Wanted(checksums=True))
+        same = face.manifest.write_token == token and face.attributes.etag == manifest_etag(request.choices)
+        return face if same else None
 
 
 def _check_type(request: CompleteRequest, record: UploadRecord) -> None:
@@ -243,11 +253,11 @@ class Completion:
 
     async def _run(self) -> Finished:
         upload, chosen = self._upload, self._chosen
-        if names_prove(upload.record) or not (chosen.stated or self._request.checksums):
+        if self._condition is None and (names_prove(upload.record) or not (chosen.stated or self._request.checksums)):
             backend = await self._owner.late.ensure(upload, self._metadata(), manifest=chosen.digest)
         else:
-            # What is stated is compared when the records are read. If it does not hold, other parts may follow, so that this backend
-            # upload must say nothing of these ones.
+            # What is stated is compared when the records are read, the condition by the store. If they do not hold, other parts may
+            # follow, so that this backend upload must say nothing of these ones.
             backend = await self._owner.late.ensure(upload, self._bare_metadata())
         if backend.upload_id is None or backend.manifest not in (None, chosen.digest):
             raise S3Error("OperationAborted", "Another list of parts is being completed for this upload.")
@@ -298,7 +308,15 @@ class Completion:
     async def _offer(self, backend_id: str, parts: Sequence[tuple[int, str]]) -> Written:
         record = self._upload.record
         write = self._core.backend.complete_multipart(record.bucket, record.key, backend_id, parts, condition=self._condition)
-        return await commit(self._core.backend, record.bucket, record.key, upload_token(self._upload.upload_id), write)
+        token = upload_token(self._upload.upload_id)
+        return await commit(self._core.backend, record.bucket, record.key, token, write, find=self._found)
+
+    async def _found(self) -> StoredObject | None:
+        try:
+            face = await self._owner.own(self._request)
+        except BackendError as error:
+            raise S3Error("ServiceUnavailable", "The outcome of the Complete is unknown; try again.") from error
+        return None if face is None else face.stored
 
     async def _confirmed(self, written: Written, body: AssembledBody, attributes: Attributes) -> StoredObject | None:
         """Sidecar and cache only for an object that is still this upload's: some backends answer 200 to a repeated Complete."""
