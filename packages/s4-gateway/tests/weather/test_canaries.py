@@ -22,6 +22,8 @@ from .test_weather import broken_by
 
 MOST_SEEDS = 300
 """What the bounded form plays."""
+LIKELY_SEEDS = (3, 6, 21, 49, 81, 243)
+"""Those of them that are known to find the most: they are tried first, to save time alone."""
 
 
 async def unchecked_commit(backend: Backend, bucket: str, key: str, token: str, write: Awaitable[Written]) -> Written:
@@ -170,4 +172,4 @@ def test_canaries_are_found(name: str) -> None:
     with ExitStack() as stack:
         for place, attribute, bug in CANARIES[name]:
             stack.enter_context(patch.object(place, attribute, bug))
-        assert any(broken_by(Schedule.of(seed)) is not None for seed in range(MOST_SEEDS))
+        assert any(broken_by(Schedule.of(seed)) is not None for seed in (*LIKELY_SEEDS, *range(MOST_SEEDS)))
