@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
@@ -48,15 +48,37 @@ SCALE: Sequence[tuple[Any, str, object]] = (
     (policy, "_CODEC_FRAME_BYTES", {CodecId.PASSTHROUGH: 4 * KIB}),
 )
 OPTIONS = StoreOptions(sidecar_above=8 * KIB, part_size=8 * KIB, inline_below=2**40, sweep_seconds=10**9)
-STORE = Capabilities(min_part_size=4 * KIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a store is like."""
+
+    min_part_size: int
+    opaque_etags: bool
+    """ETags are no digests, as where the store encrypts."""
+
+    def store(self, clock: Clock) -> MiniS3:
+        """An empty one."""
+        return MiniS3(Capabilities(min_part_size=self.min_part_size), clock=clock.time, opaque_etags=self.opaque_etags)
+
+
+STORES = (
+    Kind(min_part_size=4 * KIB, opaque_etags=False),
+    Kind(min_part_size=4 * KIB, opaque_etags=True),
+    Kind(min_part_size=0, opaque_etags=False),
+)
+"""Schedules take one after the other."""
 
 
 class SmallBackend(S3Backend):
-    """The real client, told that parts may be small: finding out takes more requests than a schedule."""
+    """The real client, told how small parts may be: finding out takes more requests than a schedule."""
+
+    min_part_size = 0
 
     @property
     def capabilities(self) -> Capabilities:
-        return replace(super().capabilities, min_part_size=STORE.min_part_size)
+        return replace(super().capabilities, min_part_size=self.min_part_size)
 
 
 class SmallClient:
@@ -81,11 +103,12 @@ class SmallWorld:
     bucket = BUCKET
     scale = KILOBYTES
 
-    def __init__(self, clock: Clock, loop: StillLoop) -> None:
+    def __init__(self, clock: Clock, loop: StillLoop, kind: Kind) -> None:
         self.sky = Sky()
         self.clients: Sequence[SmallClient] = ()
         self.gateways: list[GatewayClient] = []
-        self.store = MiniS3(STORE)
+        self.store = kind.store(clock)
+        self._kind = kind
         self._clock = clock
         self._network = Network(loop, self.sky, self._answer)
 
@@ -134,6 +157,7 @@ class SmallWorld:
                 # Without a right to list buckets there is nothing to try out, now or later.
                 self.store.quirks = replace(self.store.quirks, hides_buckets=True)
                 backend = SmallBackend(options, StaticCredentials(KEYS))
+                backend.min_part_size = self._kind.min_part_size
                 gateway = await stack.enter_async_context(make_gateway(backend, options=OPTIONS))
                 services = gateway.services
                 backend._learn_again = math.inf
@@ -163,7 +187,7 @@ def play_small(schedule: Schedule, tally: Tally | None = None) -> None:
     """
 
     async def main(clock: Clock, loop: StillLoop) -> None:
-        world = SmallWorld(clock, loop)
+        world = SmallWorld(clock, loop, STORES[schedule.seed % len(STORES)])
         async with world.started():
             await play(schedule, world, tally)
             await world.clear_away()

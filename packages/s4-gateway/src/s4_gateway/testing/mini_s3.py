@@ -48,10 +48,15 @@ class MiniS3:
     """Answers requests; a handler for whatever brings them."""
 
     def __init__(
-        self, capabilities: Capabilities | None = None, quirks: Quirks | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        capabilities: Capabilities | None = None,
+        quirks: Quirks | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        opaque_etags: bool = False,
     ) -> None:
         self.quirks = quirks or Quirks()
-        self.store = MemoryStore(capabilities or Capabilities(min_part_size=1000), clock=clock, opaque_etags=False)
+        self.store = MemoryStore(capabilities or Capabilities(min_part_size=1000), clock=clock, opaque_etags=opaque_etags)
         self._clock = clock
 
     async def __call__(self, request: Received) -> Reply:

@@ -117,7 +117,7 @@ TAGGED = frozenset({Kind.PUT, Kind.COPY, Kind.PART, Kind.GET, Kind.RANGE, Kind.H
 
 HTML = {"content-type": "text/html"}
 WRONG_ETAG = "f" * 32
-_TAG = re.compile(rb"&quot;[0-9a-f]{32}(?:-\d+)?&quot;")
+_TAG = re.compile(rb"&quot;[0-9a-f]{32,40}(?:-\d+)?&quot;")
 _CONTENTS = re.compile(rb"<Contents>.*?</Contents>")
 _TOKEN = re.compile(rb"<NextContinuationToken>[^<]*</NextContinuationToken>")
 
