@@ -7,6 +7,7 @@ from email.utils import formatdate
 from typing import Any
 
 from s4_gateway.testing.exchange import Handler, Received, Reply, check
+from s4_gateway.testing.mini_s3 import AGAIN
 from s4_gateway.testing.weather.faults import Ending, Fault, Kind, Reach, kind_of
 from s4_gateway.testing.weather.sky import Sky
 
@@ -79,7 +80,9 @@ class Network:
     async def deliver_late(self) -> None:
         """What was held back and is due goes to the store."""
         for held in self._sky.due():
-            self._sky.carried_out(held, await self._store(held.request))
+            reply = await self._store(held.request)
+            if AGAIN not in reply.headers:
+                self._sky.carried_out(held, reply)
 
 
 def packed(request: Received, reply: Reply) -> bytes:

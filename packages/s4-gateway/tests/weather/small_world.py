@@ -23,7 +23,7 @@ from s4_gateway.objects.uploads import manifest
 from s4_gateway.sigv4 import Signer
 from s4_gateway.testing.client import ACCESS_KEY, HOST, SECRET_KEY, Answer, GatewayClient, make_gateway
 from s4_gateway.testing.exchange import KEYS, Received, Reply
-from s4_gateway.testing.mini_s3 import MiniS3
+from s4_gateway.testing.mini_s3 import MiniS3, Quirks
 from s4_gateway.testing.weather.content import KILOBYTES
 from s4_gateway.testing.weather.oracle import Violation
 from s4_gateway.testing.weather.play import Tally, play
@@ -55,18 +55,20 @@ class Kind:
     """What a store is like."""
 
     min_part_size: int
-    opaque_etags: bool
+    opaque_etags: bool = False
     """ETags are no digests, as where the store encrypts."""
+    quirks: Quirks = Quirks()
 
     def store(self, clock: Clock) -> MiniS3:
         """An empty one."""
-        return MiniS3(Capabilities(min_part_size=self.min_part_size), clock=clock.time, opaque_etags=self.opaque_etags)
+        return MiniS3(Capabilities(min_part_size=self.min_part_size), self.quirks, clock=clock.time, opaque_etags=self.opaque_etags)
 
 
 STORES = (
-    Kind(min_part_size=4 * KIB, opaque_etags=False),
+    Kind(min_part_size=4 * KIB),
     Kind(min_part_size=4 * KIB, opaque_etags=True),
-    Kind(min_part_size=0, opaque_etags=False),
+    Kind(min_part_size=0),
+    Kind(min_part_size=4 * KIB, quirks=Quirks(confirms_again=True)),
 )
 """Schedules take one after the other."""
 

@@ -17,6 +17,8 @@ from s4_gateway.backend.memory_store import MemoryStore
 from s4_gateway.testing.exchange import Received, Reply, error_reply
 
 META = "x-amz-meta-"
+AGAIN = "x-mini-again"
+"""Header of an answer that confirms a Complete without doing anything."""
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
@@ -41,6 +43,8 @@ class Quirks:
     """Does not know the requests about versions and locks."""
     empty_suffix_is_partial: bool = False
     fails_copy: bool = False
+    confirms_again: bool = False
+    """Says yes to a Complete that comes again, as versitygw does, whatever is at the key by then."""
     server: str = "mini"
 
 
@@ -58,6 +62,7 @@ class MiniS3:
         self.quirks = quirks or Quirks()
         self.store = MemoryStore(capabilities or Capabilities(min_part_size=1000), clock=clock, opaque_etags=opaque_etags)
         self._clock = clock
+        self._completed: dict[str, Written] = {}
 
     async def __call__(self, request: Received) -> Reply:
         try:
@@ -213,10 +218,15 @@ class MiniS3:
             for part in document(request).iterfind(f"{NAMESPACE}Part")
         ]
         condition = self._condition(request, ignored=self.quirks.ignores_complete_conditions)
-        written = self.store.complete(*request.address, request.query["uploadId"], parts=parts, condition=condition)
+        upload_id = request.query["uploadId"]
+        again = upload_id in self._completed and self.quirks.confirms_again
+        if again:
+            written = self._completed[upload_id]
+        else:
+            written = self._completed[upload_id] = self.store.complete(*request.address, upload_id, parts=parts, condition=condition)
         # S3 begins with the declaration and then sends white space until it is done.
         body = f"{XML}\n   \n<CompleteMultipartUploadResult><ETag>&quot;{written.etag}&quot;</ETag></CompleteMultipartUploadResult>"
-        return Reply(200, body.encode(), written_headers(written))
+        return Reply(200, body.encode(), {**written_headers(written), **({AGAIN: "yes"} if again else {})})
 
     def abort(self, request: Received) -> Reply:
         self.store.abort(*request.address, request.query["uploadId"])
