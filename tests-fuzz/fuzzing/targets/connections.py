@@ -12,7 +12,7 @@ from s4_gateway.serve.answer import CONTINUE
 from s4_gateway.serve.connection import Connection
 from s4_gateway.serve.limits import Limits
 from s4_gateway.serve.listener import Listener
-from s4_gateway.testing.asgi import Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from fuzzing.target import Target, cuts, require
 
