@@ -36,7 +36,8 @@ or aims in `tests-e2e/benchmarks`.
 Compare figures with each other, not with other machines: load, gateway and store share {machine}, kernel {kernel}, Python {python};
 S4 {commits}{stores}.
 
-- Rounds go round-robin over the targets, figures are medians of {rounds} rounds of {seconds} s each, failed requests are summed.
+- Rounds go round-robin over the targets, figures are medians of up to {rounds} rounds, a load lasts {seconds} s, failed requests are
+  summed.
 - The load is wrk: one thread that sends finished requests, signed in advance, over 32 connections for small objects, 8 for listings
   and ranges. It used {share} of a core at most.
 - The reference verifies no signature; S4 and the stores do. It runs with `--accurate-list-size`, without which its listings tell stored
