@@ -7,8 +7,8 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from s4_gateway import sigv4
 from s4_gateway.auth.authorization import parse_authorization
@@ -118,8 +118,7 @@ class Authenticator:
             raise S3Error("AccessDenied", "Request has expired", fields=expiry)
 
 
-@dataclass(frozen=True, slots=True)
-class _SignedRequest:
+class _SignedRequest(NamedTuple):
     """The parts of a request that its signature covers."""
 
     method: str

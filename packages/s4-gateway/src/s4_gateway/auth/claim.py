@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from s4_gateway import sigv4
 from s4_gateway.errors import S3Error
@@ -21,8 +21,7 @@ _timestamp = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """The Credential field: `access_key/date/region/s3/aws4_request`."""
 
     access_key: str
@@ -36,8 +35,7 @@ class Credential:
         return sigv4.scope(self.date, self.region)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A signature and what it says that it covers."""
 
     credential: Credential

@@ -4,6 +4,7 @@ The order is the price: metadata costs nothing, the trailer one suffix GET, a wa
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from s4_format import (
     FRAME_HEADER_BYTES,
@@ -39,8 +40,7 @@ WALK_BYTES = 64 * 1024
 """Fetched around a frame header where an object can only be told by walking it: small frames lie in it side by side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
+class Face(NamedTuple):
     """A stored body and its logical face."""
 
     stored: StoredObject

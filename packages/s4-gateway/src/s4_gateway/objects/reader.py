@@ -1,7 +1,7 @@
 """HEAD and GET of logical objects: one backend request where attributes are known, two where not (data-paths.md sections 4 and 6)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s4_format import SUFFIX_BYTES, lookup_range
 
@@ -29,8 +29,7 @@ Check = Callable[[Face], None]
 """Preconditions of the request; raises S3Error PreconditionFailed or NotModified."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(NamedTuple):
     """What a GET asks for."""
 
     bucket: str
@@ -44,8 +43,7 @@ class ReadRequest:
     """The memory that it takes is part of what the request has reserved, or is about to: it must not wait for more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A body ready to be sent: its first bytes are decoded and verified."""
 
     face: Face

@@ -1,12 +1,11 @@
 """What of a body a read wants."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s4_format import FrameTable
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Logical bytes [start, stop), and where in the body the download begins."""
 
     start: int

@@ -1,7 +1,7 @@
 """GetObject, HeadObject and GetObjectAttributes."""
 
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from s4_format import Part, unquote_etag
 
@@ -21,8 +21,7 @@ MAX_ATTRIBUTE_PARTS = 1000
 ATTRIBUTE_NAMES = frozenset({"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(NamedTuple):
     """What a GET or HEAD asks for, typed."""
 
     conditions: ReadConditions
@@ -121,7 +120,7 @@ async def get_object(store: ObjectStore, call: Call) -> Content:
     partial = ask.range is not None or ask.part is not None
     request = ReadRequest(call.bucket, call.key, ask.version, ask.check, wanted=ask.wanted)
     try:
-        part = replace(request, check=ask.check_partial, select=ask.span)
+        part = request._replace(check=ask.check_partial, select=ask.span)
         opened = await store.reader.open(part if partial else request)
     except _RangeVoid:
         # Judged on the very answer whose bytes would be sent: between two requests the object may change.

@@ -19,8 +19,7 @@ class Empty:
     """What a HEAD says; None = 0, or no header at all with 204."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """An object's bytes. `chunks` is iterated once and always closed (aclose), also when the client went away.
 
     An exception while it runs aborts the connection: a clean end is only ever the right body.

@@ -1,8 +1,8 @@
 """Response heads as bytes, checked so that no header value can end a line."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 STATUS_LINES = {
     status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status in set(HTTPStatus) else 'Unassigned'}\r\n".encode()
@@ -13,8 +13,7 @@ FRAMING = {b"content-length": "length", b"connection": "connection", b"transfer-
 BODILESS = frozenset({204, 304})
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
+class Framing(NamedTuple):
     """How the body that follows a head ends."""
 
     length: int | None

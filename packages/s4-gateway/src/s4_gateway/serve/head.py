@@ -5,7 +5,7 @@ One expression reads a field line, and every line must fit it: what two servers 
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s4_gateway.errors import S3Error
 
@@ -24,8 +24,7 @@ _FIELD = re.compile(rb"^(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\
 NO_VALUES: list[bytes] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """One request head."""
 
     method: str

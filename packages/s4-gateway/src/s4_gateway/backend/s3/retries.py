@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from s4_gateway.backend._rules import exact_pieces
 from s4_gateway.backend.abc import BackendError, Outcome, Payload
@@ -56,8 +56,7 @@ class Answer:
         return parse(self.body, root)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A successful answer whose body is still to be read from `response`; whoever has it closes it and then calls `done(bytes read)`."""
 
     status: int

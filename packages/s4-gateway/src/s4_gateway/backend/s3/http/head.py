@@ -5,8 +5,8 @@ Header text is `str` holding wire bytes as latin-1, so that every byte survives 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from s4_gateway.backend.s3.errors import AttemptError, unanswered
 
@@ -20,8 +20,7 @@ _LENGTH = re.compile(r"[0-9]{1,19}")
 _BODILESS = frozenset({204, 304})
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """The head of one answer."""
 
     status: int
