@@ -24,7 +24,7 @@ pytestmark = pytest.mark.servers("versitygw", "minio")
 
 SECONDS = 16.0
 """How long schedules are begun; at least `LEAST` are, and at most `MOST`."""
-LEAST, MOST = 4, 10
+LEAST, MOST = 4, 24
 PAUSE = 1.1
 """Longest pause: only the second of an object's date has to change."""
 
