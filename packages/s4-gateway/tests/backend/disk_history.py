@@ -182,8 +182,12 @@ class DiskHistory:
     def _collect(self, directory: Node, path: str, moment: int, keep: Keep, found: dict[str, bytes | None]) -> None:
         for name, namings in directory.names.items():
             target: Node | None = None
-            for naming in namings:
-                if naming.safe >= moment and (naming.begun >= moment or keep(naming) < 1):
+            known = 0
+            for number, naming in enumerate(namings):
+                if naming.safe < moment:  # Whatever came before it, this is what the name stands for.
+                    target, known = naming.target, number + 1
+            for naming in namings[known:]:
+                if naming.begun >= moment or keep(naming) < 1:
                     break  # Changes of one name come in their order.
                 target = naming.target
             if target is None:

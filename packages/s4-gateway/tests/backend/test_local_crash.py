@@ -12,7 +12,7 @@ from s4_gateway.testing.crash import CrashDriver, run_rounds
 @pytest.mark.parametrize(("processes", "kills"), [(1, 0), (3, 2)])
 def test_killed_writers(tmp_path: Path, processes: int, kills: int, pytestconfig: pytest.Config) -> None:
     """Every acknowledged object is intact, none is torn or read torn, and no file is left over: servers of one process and of several."""
-    rounds = pytestconfig.getoption("--kill-rounds", default=3)
+    rounds = pytestconfig.getoption("--kill-rounds", default=2)
     seed = random.randrange(2**32)
     report = run_rounds(tmp_path / "store", rounds=rounds, seed=seed, processes=processes, kills=kills, longest_seconds=0.7)
     assert report.faults == [], f"seed {seed}"

@@ -45,6 +45,7 @@ class BlobFiles:
         self._doubtful: set[str] = set()
         """Directories whose sync failed once: a sync that succeeds later says nothing about the names that the first one lost."""
         self._unsettled: set[int] = set()
+        self._discarded: set[int] = set()
         self.leftovers = False
         """There may be blobs that no body names: this run does not stop clean."""
 
@@ -88,6 +89,13 @@ class BlobFiles:
     def discard_unsettled(self) -> None:
         """Remove the blobs whose writers went away before their transaction."""
         self.discard(list(self._unsettled))
+
+    def sync_discarded(self) -> None:
+        """Have the removal of blobs without a transaction on the disk, so that none comes back behind a clean stop."""
+        try:
+            self.sync_removals(self._discarded)
+        except OSError:
+            self.leftovers = True
 
     def sync_names(self, directory: str) -> None:
         """Sync the names in a directory of blobs.
@@ -149,6 +157,7 @@ class BlobFiles:
         """Unlink blobs of this run that no transaction knows. What fails is left to the next start."""
         bodies = list(bodies)
         self._unsettled.difference_update(bodies)
+        self._discarded.update(bodies)
         if self.remove(bodies):
             self.leftovers = True
 

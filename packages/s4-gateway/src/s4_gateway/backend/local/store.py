@@ -53,7 +53,7 @@ from s4_gateway.backend.local.listing import Question, list_page
 from s4_gateway.backend.local.lock import DirectoryLock
 from s4_gateway.backend.local.peers import Peers
 from s4_gateway.backend.local.readers import Readers
-from s4_gateway.backend.local.schema import open_writer
+from s4_gateway.backend.local.schema import FILE_NAME, open_writer
 from s4_gateway.backend.local.sweep import Sweep
 from s4_gateway.backend.local.transaction import Transaction
 from s4_gateway.backend.local.writer import Writer, wait_for
@@ -286,8 +286,7 @@ class _Running:
 
     def __init__(
         self,
-        lock: DirectoryLock | None,
-        peers: Peers,
+        opened: ExitStack,
         ids: BodyIds,
         blobs: BlobFiles,
         *,
@@ -300,8 +299,8 @@ class _Running:
         self.writer = writer
         self.readers = readers
         self.opener = BodyOpener(blobs, writer.pins)
-        self._lock = lock
-        self._peers = peers
+        self._opened = opened
+        """Gives back what was opened: the database's file, the place among the peers, the lock of the directory."""
         self._blobs = blobs
         self._pool = ThreadPoolExecutor(BLOB_THREADS, "s4-store-blobs")
 
@@ -326,28 +325,29 @@ class _Running:
                     opened.callback(connection.close)
                     epoch = _begin_run(connection, peers)
                     layer.sync_directory(str(directory))
+                # Closed after the connections: closing a file drops the locks that SQLite has on it.
+                database = layer.open(str(directory / FILE_NAME))
+                opened.callback(layer.close, database)
                 ids = BodyIds(epoch)
                 blobs = BlobFiles(directory, layer, ids)
-                writer = Writer(connection, blobs, peers, epoch=epoch, clock=clock)
+                writer = Writer(connection, blobs, peers, epoch=epoch, clock=clock, sync_database=lambda: layer.sync(database))
                 writer.start()
             except sqlite3.Error as error:
                 raise database_error(error, f"opening the store in {directory}") from error
             except OSError as error:
                 raise disk_error(error, f"opening the store in {directory}") from error
-            opened.pop_all()
+            kept = opened.pop_all()
         sweep = Sweep(directory, blobs, peers, own=epoch, forget=writer.forget_run, is_stopping=lambda: writer.is_closing)
         writer.janitor.run(sweep.run)
         readers = Readers(directory, threads=READER_THREADS)
-        return cls(lock, peers, ids, blobs, writer=writer, readers=readers, headroom=headroom)
+        return cls(kept, ids, blobs, writer=writer, readers=readers, headroom=headroom)
 
     def close(self) -> None:
         """Close everything, the locks last; blocks."""
         self._pool.shutdown(wait=True)
         self.readers.close()
         self.writer.close()
-        self._peers.leave()
-        if self._lock is not None:
-            self._lock.release()
+        self._opened.close()
 
     async def write_blob(self, payload: Payload) -> Content:
         """Store the payload in a file; a cancelled task leaves none."""

@@ -66,10 +66,21 @@ class Writer:
         peers: the processes that write to the same database.
         epoch: of this run.
         clock: seconds since the epoch, for Last-Modified.
+        sync_database: syncs the database's file; raises OSError.
     """
 
-    def __init__(self, connection: sqlite3.Connection, blobs: BlobFiles, peers: Peers, *, epoch: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        blobs: BlobFiles,
+        peers: Peers,
+        *,
+        epoch: int,
+        clock: Callable[[], float],
+        sync_database: Callable[[], None],
+    ) -> None:
         self._connection = connection
+        self._sync_database = sync_database
         self._blobs = blobs
         self._peers = peers
         self._epoch = epoch
@@ -102,6 +113,7 @@ class Writer:
         self._thread.join()
         removed = self.janitor.close()
         self._blobs.discard_unsettled()
+        self._blobs.sync_discarded()
         with suppress(sqlite3.Error, BackendError, OSError), self._peers.turn():  # The next start does what is left undone here.
             transaction = Transaction(self._connection, self._clock, epoch=self._epoch)
             self._connection.execute("BEGIN IMMEDIATE")
@@ -318,7 +330,11 @@ class Writer:
         try:
             # In one's turn: beside writers, a checkpoint never reaches the end of the log, and only a log that is copied whole begins anew.
             with self._peers.turn():
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                _, pages, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if copied < pages:
+                    # A reader held it up. SQLite counts the pages as copied and syncs none: were a later sync to fail, the attempt after
+                    # it would not write them again.
+                    self._sync_database()
         except (sqlite3.Error, BackendError, OSError) as error:
             _log.error("the store's log could not be copied into its database and goes on growing: %s", error)
 
