@@ -32,7 +32,6 @@ class Connection(asyncio.Protocol):
         "_bodiless",
         "_chunks",
         "_drained",
-        "_error",
         "_held",
         "_keep",
         "_left",
@@ -57,7 +56,6 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._answer: Answer | None = None
         self._chunks: ChunkedBody | None = None
-        self._error: AttemptError | None = None
         self._held = b""
         self._left: int | None = 0
         self._bodiless = self._keep = self._sending = self._read_paused = self._write_paused = False
@@ -89,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._bodiless = bodiless
         self._patience = patience
         self._moved = self._loop.time()
-        self._answer = self._error = None
+        self._answer = None
         self._sending = pieces is not None
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiter = waiter
