@@ -14,7 +14,7 @@ from s4_codecs import policy
 from s4_format import CodecId
 
 from s4_gateway.backend.abc import Capabilities
-from s4_gateway.objects import put
+from s4_gateway.objects import body, put
 from s4_gateway.objects.uploads import manifest
 
 from .history import History, Seen, Wrong
@@ -93,6 +93,8 @@ def scaled(*, small: bool) -> Iterator[None]:
         patch.setattr(policy, "DEFAULT_FRAME_BYTES", 2 * FRAME)
         patch.setitem(policy._CODEC_FRAME_BYTES, CodecId.PASSTHROUGH, FRAME)
         patch.setattr(put, "BUFFERED_LIMIT", 32 * KIB)
+        patch.setattr(put, "AT_ONCE_BYTES", KIB)
+        patch.setattr(body, "AT_ONCE_BYTES", KIB)
         patch.setattr(manifest, "MIN_LOGICAL_PART", SMALL.min_part)
         yield
 

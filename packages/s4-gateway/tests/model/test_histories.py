@@ -4,6 +4,7 @@ A failure prints its seed and the shortest history found that still fails; `play
 """
 
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -79,10 +80,11 @@ def test_fixed_histories(store: str) -> None:
 @pytest.mark.histories
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", RANDOM)
-def test_random_histories(store: str, record_property: Callable[[str, object], None]) -> None:
+def test_random_histories(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The same for histories that nobody has seen before."""
     seed = secrets.token_hex(4)
-    record_property("seed", seed)
+    with capsys.disabled():
+        sys.stdout.write(f"{store}: seed {seed}\n")
     seen = Seen()
     for number in range(RANDOM[store]):
         history(settings(store, number), f"{seed} {number}", seen)

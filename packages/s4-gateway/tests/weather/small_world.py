@@ -17,7 +17,7 @@ from s4_format import CodecId
 
 from s4_gateway.backend.abc import Capabilities
 from s4_gateway.backend.s3 import S3Backend, S3Options, StaticCredentials
-from s4_gateway.objects import put, reader
+from s4_gateway.objects import body, put, reader
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.uploads import manifest
 from s4_gateway.sigv4 import Signer
@@ -42,6 +42,8 @@ BUCKET = "bucket"
 # Limits of the sizes that clients really send, brought down to what a schedule sends. What is left alone has no limit of its own.
 SCALE: Sequence[tuple[Any, str, object]] = (
     (put, "BUFFERED_LIMIT", 16 * KIB),
+    (put, "AT_ONCE_BYTES", KIB),
+    (body, "AT_ONCE_BYTES", KIB),
     (reader, "SUFFIX_BYTES", 2 * KIB),
     (manifest, "MIN_LOGICAL_PART", KILOBYTES.smallest_part),
     (policy, "DEFAULT_FRAME_BYTES", 4 * KIB),
