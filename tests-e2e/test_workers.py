@@ -18,7 +18,7 @@ from clients.wire import Wire, path_of
 from conftest import StartGateway
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway, running_gateway_over
-from servers.stores import Store
+from servers.stores import Store, running_store
 
 pytestmark = pytest.mark.servers("embedded", "versitygw")
 # What is the same over every store is tried over one.
@@ -113,9 +113,10 @@ def two_sides(gateway: Gateway) -> Iterator[tuple[Line, Line]]:
 
 
 @pytest.fixture(scope="module")
-def duo(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway of two workers that tests share which leave it as it was."""
-    with running_gateway_over(store, tmp_path_factory.mktemp("duo") / "state", "--workers", "2") as running:
+def duo(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway of two workers that tests share which leave it as it was. Its store is its own: the embedded one has one server."""
+    folder = tmp_path_factory.mktemp("duo")
+    with running_store(server_name, folder) as store, running_gateway_over(store, folder / "state", "--workers", "2") as running:
         yield running
 
 
