@@ -15,7 +15,7 @@ from .foreign import foreign
 from .judge import differences, last_name
 from .perfect import PerfectS3
 from .requests import BUILDERS, Uploads
-from .steps import BUCKETS, HEADER_SETS, Step
+from .steps import BUCKETS, DELIMITERS, HEADER_SETS, Step
 from .uploads import Rules
 from .values import Bucket, Object, Reply, Request, State, is_reserved
 from .world import World
@@ -359,11 +359,13 @@ class History:
         place.objects[step.key] = Object(body, etag, self._world.clock.now, headers, metadata, parts=made.parts)
 
     async def _behind_delete(self, step: Step) -> None:
-        """Somebody else deletes it, and leaves its sidecar."""
+        """Somebody else deletes it, and leaves its sidecar, unless a listing could show a folder for that alone."""
         place = self._model.state.buckets.get(step.bucket)
         if place is None or place.objects.pop(step.key, None) is None:
             return
         try:
             await self._world.store.behind.delete_object(step.bucket, step.key)
+            if any(delimiter in step.key for delimiter in DELIMITERS if delimiter):
+                await self._world.store.behind.delete_object(step.bucket, f"{step.key}.s4index")
         except BackendError as error:
             raise self._wrong([f"the store refused to delete: {error}"]) from error
