@@ -100,10 +100,10 @@ def check_signed(data: bytes) -> None:
         headers = SIGNER.sign(
             head.method, head.path.decode(), head.query.decode(), headers=sent, payload_hash=sigv4.UNSIGNED_PAYLOAD, when=NOW
         )
-        signed = replace(head, headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()])
+        signed = head._replace(headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()])
     else:
         query = SIGNER.presign(head.method, head.path.decode(), head.query.decode(), headers={"host": sent["host"]}, expires=60, when=NOW)
-        signed = replace(head, query=query.encode())
+        signed = head._replace(query=query.encode())
     call = call_of(signed, PATHS)
     require(AUTHENTICATOR.authenticate(call).principal is not None, "what was signed passes")
     _refuses(STRANGER, call, "another secret's signature")
