@@ -81,6 +81,17 @@ async def test_budget(warm: bool, budget: dict[str, int] | None) -> None:
         assert spent == budget
 
 
+async def test_buffered_objects_have_their_sidecar_copied_too() -> None:
+    """Where metadata tells all that clients see, the frames that other readers need are known from the write."""
+    async with rig() as gateway:
+        await gateway.put("source", text(6 * MIB))
+        async with gateway.counting() as spent:
+            await copy(gateway, "target", f"/{BUCKET}/source")
+
+        assert spent == {"head_object": 1, "copy_object": 1, "put_object": 1}
+        assert "target.s4index" in await gateway.names()
+
+
 async def test_markers_of_others_are_kept() -> None:
     """`s4-*` keys that this version does not know stay with the body that they describe, under both directives; clients' never come in."""
     async with rig() as gateway:

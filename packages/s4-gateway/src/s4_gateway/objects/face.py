@@ -34,6 +34,7 @@ from s4_gateway.objects.attributes import (
     unreadable,
 )
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.options import AT_ONCE_BYTES
 from s4_gateway.objects.sidecar import read_sidecar
 
 WALK_BYTES = 64 * 1024
@@ -97,8 +98,9 @@ class FaceFinder:
             raise S3Error("InternalError", f"The object's s4 metadata is damaged: {error}") from error
         known = attributes_from_metadata(stored, manifest)
         cached = self._core.cache.match(bucket, stored) if version is None else None
-        # What metadata tells is often enough; what else the cache has of the object then stays there.
-        merged = known if known is not None and _enough(known, manifest, wanted) else _merge(known, cached)
+        # Who reads a small object needs no more than its metadata tells; what else the cache has of it stays there.
+        is_told = known is not None and wanted is NOTHING and known.size <= AT_ONCE_BYTES
+        merged = known if is_told else _merge(known, cached)
         found = merged
         if found is None or not _enough(found, manifest, wanted):
             found = await self._load(bucket, stored, manifest, known=merged, wanted=wanted, version=version, suffix=suffix)

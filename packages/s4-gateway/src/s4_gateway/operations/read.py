@@ -8,7 +8,7 @@ from s4_format import Part, unquote_etag
 from s4_gateway.call import Call
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
-from s4_gateway.objects.face import Face, Wanted
+from s4_gateway.objects.face import NOTHING, Face, Wanted
 from s4_gateway.objects.reader import ReadRequest
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.operations.answers import KEPT_IN_304, face_headers
@@ -50,7 +50,7 @@ class _Ask(NamedTuple):
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(checksums=self.checksums, parts=self.part is not None)
+        return Wanted(checksums=self.checksums, parts=self.part is not None) if self.checksums or self.part is not None else NOTHING
 
     def check(self, face: Face) -> None:
         if self.conditions is not UNCONDITIONAL:
