@@ -58,6 +58,8 @@ def test_unknown_options_are_refused() -> None:
         (CodecId.NVCOMP_ZSTD, "gpu"),
         (CodecId.NVCOMP_BITCOMP, "gpu"),
         (CodecId.NVCOMP_GDEFLATE, "gpu"),
+        (CodecId.NVCOMP_ANS, "gpu"),
+        (CodecId.NVCOMP_CASCADED, "gpu"),
         (CodecId.CPU_COLUMNAR, "columnar"),
         (CodecId.NVCOMP_GANS, None),
         (CodecId.DIETGPU_ANS, None),

@@ -15,6 +15,8 @@ WIRE = {
     "cpu-gzip": 7,
     "cpu-zstd-dict": 8,
     "cpu-columnar": 64,
+    "nvcomp-ans": 65,
+    "nvcomp-cascaded": 66,
 }
 
 

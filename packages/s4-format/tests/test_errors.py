@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 
-from s4_format import FormatError, FrameError, KeyNameError, ManifestError, Reason, SidecarError, TrailerError
+from s4_format import ContainerError, FormatError, FrameError, KeyNameError, ManifestError, Reason, SidecarError, TrailerError
 
 
-@pytest.mark.parametrize("kind", [FrameError, KeyNameError, ManifestError, SidecarError, TrailerError])
+@pytest.mark.parametrize("kind", [ContainerError, FrameError, KeyNameError, ManifestError, SidecarError, TrailerError])
 def test_children_are_format_and_value_errors(kind: type[FormatError]) -> None:
     """Every error of the package can be caught as FormatError and as ValueError."""
     assert issubclass(kind, FormatError)

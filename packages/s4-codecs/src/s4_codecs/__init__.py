@@ -9,7 +9,7 @@ Everything refused raises a `CodecError`, or a `s4_format.FormatError` where the
 from s4_format import iter_frames
 
 from s4_codecs._version import __version__
-from s4_codecs.abc import Codec, Inflater, StreamingCodec
+from s4_codecs.abc import BatchCodec, Codec, Inflater, StreamingCodec
 from s4_codecs.api import (
     Compressed,
     EncodedObject,
@@ -53,6 +53,7 @@ __all__ = [
     "ALGORITHMS",
     "CRC_ALGORITHMS",
     "AlwaysDispatcher",
+    "BatchCodec",
     "ChecksumMismatchError",
     "Codec",
     "CodecError",

@@ -1,6 +1,6 @@
 """What a codec is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from s4_format import Buffer, CodecId
@@ -38,6 +38,23 @@ class Codec(Protocol):
             SizeMismatchError: the payload holds fewer or more bytes.
             CorruptPayloadError: the payload is damaged, incomplete or followed by garbage.
             DictionaryError: the payload needs another dictionary.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchCodec(Codec, Protocol):
+    """A codec that does many payloads in one go better than one by one, since a device works for all of them at once."""
+
+    def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
+        """The payloads of these plaintexts, in their order; each is what `compress` gives."""
+        ...
+
+    def decode_many(self, payloads: Sequence[Buffer], original_sizes: Sequence[int]) -> list[Buffer]:
+        """The plaintexts of these payloads, in their order, of these sizes in bytes; each is what `decompress` gives.
+
+        Raises:
+            SizeMismatchError, CorruptPayloadError: one of them is wrong; nothing is said of the others.
         """
         ...
 

@@ -16,7 +16,7 @@ from s4_codecs.errors import CodecUnavailableError, Reason, RegistryError
 
 ENTRY_POINT_GROUP = "s4.codecs"
 
-GPU_CODECS = frozenset({CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP, CodecId.NVCOMP_GDEFLATE})
+GPU_CODECS = frozenset({CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP, CodecId.NVCOMP_GDEFLATE, CodecId.NVCOMP_ANS, CodecId.NVCOMP_CASCADED})
 """Codecs whose writers need a CUDA device."""
 
 CodecOption: TypeAlias = int | str | bytes | bool | None

@@ -3,7 +3,8 @@
 Bodies are `Frame` and `Padding` items: `iter_items` reads a whole body, `FrameReader` one that arrives in pieces, `FrameHeader.pack` and
 `padding_header` write them. `FrameTable` says where the frames lie and `lookup_range` what to fetch for a range of the object.
 An index travels in a `Sidecar` (S4IX) beside the object or in a `Trailer` (S4T1) at the end of its body.
-`Manifest` is an object's metadata. Everything refused raises a `FormatError`, whose `reason` programs can read.
+`Manifest` is an object's metadata, `GpuContainer` (FCG1) the head of the payloads of GPU codecs.
+Everything refused raises a `FormatError`, whose `reason` programs can read.
 """
 
 from s4_format._buffer import Buffer
@@ -12,7 +13,7 @@ from s4_format.attributes import MAX_ATTRIBUTES_BYTES, Attributes
 from s4_format.codec_id import CodecId, codec_from_label
 from s4_format.crc32c import ACCELERATED, crc32c
 from s4_format.envelope import ENVELOPE_MAGIC_BYTES, EnvelopeKind, detect_envelope
-from s4_format.errors import FormatError, FrameError, KeyNameError, ManifestError, Reason, SidecarError, TrailerError
+from s4_format.errors import ContainerError, FormatError, FrameError, KeyNameError, ManifestError, Reason, SidecarError, TrailerError
 from s4_format.etag import composite_etag, md5_etag, quote_etag, unquote_etag
 from s4_format.frame import (
     FRAME_HEADER_BYTES,
@@ -33,6 +34,16 @@ from s4_format.frame import (
     read_frame,
 )
 from s4_format.frames import MAX_TABLE_FRAMES, FrameColumns, FrameEntry, FrameTable, FrameTableBuilder
+from s4_format.gpu_container import (
+    CONTAINER_HEADER_BYTES,
+    CONTAINER_MAGIC,
+    DEFAULT_CHUNK_BYTES,
+    MAX_CHUNK_BYTES,
+    Algorithm,
+    ElementType,
+    GpuContainer,
+    parse_container,
+)
 from s4_format.index import MAX_FRAMES, MAX_SIDECAR_BYTES, SIDECAR_MAGIC, Sidecar, SseBinding, decode_sidecar, scan_frames
 from s4_format.keys import (
     DICTIONARY_PREFIX,
@@ -74,6 +85,9 @@ from s4_format.trailer import (
 __all__ = [
     "ACCELERATED",
     "CHECKSUM_KEY_PREFIX",
+    "CONTAINER_HEADER_BYTES",
+    "CONTAINER_MAGIC",
+    "DEFAULT_CHUNK_BYTES",
     "DICTIONARY_PREFIX",
     "END",
     "ENVELOPE_MAGIC_BYTES",
@@ -83,6 +97,7 @@ __all__ = [
     "LEAF_FRAMES",
     "MAGIC_BYTES",
     "MAX_ATTRIBUTES_BYTES",
+    "MAX_CHUNK_BYTES",
     "MAX_FRAMES",
     "MAX_ITEM_BYTES",
     "MAX_KEPT_PADDING",
@@ -102,10 +117,13 @@ __all__ = [
     "TAIL_BYTES",
     "TRAILER_MAGIC",
     "VERSION_MARK",
+    "Algorithm",
     "Attributes",
     "Buffer",
     "CodecId",
+    "ContainerError",
     "Directory",
+    "ElementType",
     "EnvelopeKind",
     "FormatError",
     "Frame",
@@ -116,6 +134,7 @@ __all__ = [
     "FrameReader",
     "FrameTable",
     "FrameTableBuilder",
+    "GpuContainer",
     "KeyNameError",
     "Manifest",
     "ManifestError",
@@ -150,6 +169,7 @@ __all__ = [
     "pad_to_minimum",
     "padding_for",
     "padding_header",
+    "parse_container",
     "parse_frame_header",
     "parse_padding_header",
     "quote_etag",

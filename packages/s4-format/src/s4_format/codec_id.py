@@ -18,6 +18,8 @@ class CodecId(IntEnum):
     CPU_GZIP = 7
     CPU_ZSTD_DICT = 8
     CPU_COLUMNAR = 64
+    NVCOMP_ANS = 65
+    NVCOMP_CASCADED = 66
 
     @property
     def label(self) -> str:

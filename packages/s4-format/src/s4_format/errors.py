@@ -5,6 +5,7 @@
     ├── SidecarError    S4IX sidecars
     ├── TrailerError    S4T1 trailers
     ├── ManifestError   object metadata
+    ├── ContainerError  FCG1 containers
     └── KeyNameError    reserved object names
 
 Callers branch on `FormatError.reason`, never on the text.
@@ -105,6 +106,10 @@ class TrailerError(FormatError):
 
 class ManifestError(FormatError):
     """Object metadata contradicts itself, or a value cannot be written as metadata."""
+
+
+class ContainerError(FormatError):
+    """An FCG1 container is wrong; its chunks were not looked at."""
 
 
 class KeyNameError(FormatError):

@@ -1,7 +1,8 @@
 """What tests of stored bytes share: hypothesis strategies for everything s4_format reads and writes, and ways to feed a reader.
 
-`bodies` draws a whole framed body with the items it is made of, `trailers` a trailer with the offset it stands at, the others the value
-types of the same name. `pieces` cuts bytes, `read_items` drives a `FrameReader` through them. Needs the extra `testing`.
+`bodies` draws a whole framed body with the items it is made of, `trailers` a trailer with the offset it stands at, `containers` an FCG1
+container with its chunks, the others the value types of the same name. `pieces` cuts bytes, `read_items` drives a `FrameReader` through
+them. Needs the extra `testing`.
 """
 
 try:
@@ -14,6 +15,7 @@ from s4_format.testing.strategies import (
     BodyItem,
     attributes,
     bodies,
+    containers,
     frame_headers,
     frame_tables,
     gapped_frame_tables,
@@ -27,6 +29,7 @@ __all__ = [
     "BodyItem",
     "attributes",
     "bodies",
+    "containers",
     "cut_anywhere",
     "frame_headers",
     "frame_tables",

@@ -1,5 +1,6 @@
 """Hypothesis strategies for the values and bytes of this format."""
 
+from array import array
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from s4_format.attributes import Attributes
 from s4_format.codec_id import CodecId
 from s4_format.frame import FRAME_HEADER_BYTES, PADDING_HEADER_BYTES, FrameHeader, padding_header
 from s4_format.frames import FrameTable, FrameTableBuilder
+from s4_format.gpu_container import ELEMENT_TYPES, MAX_CHUNK_BYTES, Algorithm, ElementType, GpuContainer
 from s4_format.index import Sidecar, SseBinding
 from s4_format.manifest import Manifest
 from s4_format.parts import Part
@@ -103,6 +105,18 @@ def sidecars(draw: st.DrawFn) -> Sidecar:
         source_etag=draw(st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)),
         sse=draw(st.none() | binding),
     )
+
+
+@st.composite
+def containers(draw: st.DrawFn, *, max_chunks: int = 20, max_chunk: int = 60) -> tuple[GpuContainer, bytes]:
+    """A container and its chunks joined, arbitrary bytes that no algorithm would decode."""
+    chunks = draw(st.lists(st.binary(min_size=1, max_size=max_chunk), max_size=max_chunks))
+    chunk_size = draw(st.integers(1, MAX_CHUNK_BYTES))
+    last = draw(st.integers(1, chunk_size)) if chunks else chunk_size
+    algorithm = draw(st.sampled_from(Algorithm))
+    element_type = draw(st.sampled_from(sorted(ELEMENT_TYPES.get(algorithm, {ElementType.CHAR}))))
+    original_size = (len(chunks) - 1) * chunk_size + last
+    return GpuContainer(algorithm, element_type, original_size, chunk_size, array("I", map(len, chunks))), b"".join(chunks)
 
 
 _HEX32 = st.binary(min_size=16, max_size=16).map(bytes.hex)
