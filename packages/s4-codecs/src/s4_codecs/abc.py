@@ -47,7 +47,12 @@ class BatchCodec(Codec, Protocol):
     """A codec that does many payloads in one go better than one by one, since a device works for all of them at once."""
 
     def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
-        """The payloads of these plaintexts, in their order; each is what `compress` gives."""
+        """The payloads of these plaintexts, in their order; each is what `compress` gives.
+
+        Raises:
+            DeviceMemoryError: the device has no memory for them now; whoever has another codec uses that.
+            CodecUnavailableError: there is no device.
+        """
         ...
 
     def decode_many(self, payloads: Sequence[Buffer], original_sizes: Sequence[int]) -> list[Buffer]:

@@ -8,6 +8,7 @@
      ├─ CorruptPayloadError     the compressed stream itself is damaged
      ├─ CodecMismatchError      a payload was handed to another codec than wrote it
      ├─ CodecUnavailableError   no implementation of this codec is installed, or none exists
+     ├─ DeviceMemoryError       a device codec has no memory for this work now; a CPU codec can do it
      ├─ DictionaryError         a dictionary is missing, unusable or not the one needed
      ├─ IndexMismatchError      a frame header contradicts the frame table
      ├─ EncryptedObjectError    the stored bytes are ciphertext
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     CORRUPT_PAYLOAD = "corrupt-payload"
     CODEC_MISMATCH = "codec-mismatch"
     CODEC_UNAVAILABLE = "codec-unavailable"
+    DEVICE_MEMORY = "device-memory"
     DICTIONARY_MISSING = "dictionary-missing"
     DICTIONARY_INVALID = "dictionary-invalid"
     INDEX_MISMATCH = "index-mismatch"
@@ -99,6 +101,12 @@ class CodecUnavailableError(CodecError):
         super().__init__(message)
         self.codec = codec
         self.extra = extra
+
+
+class DeviceMemoryError(CodecError):
+    """A codec that works on a device has no memory there for this work now. Later it may; a codec of the CPU can do it at once."""
+
+    reason = Reason.DEVICE_MEMORY
 
 
 class DictionaryError(CodecError):
