@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run by `nox -s bench`; see the package for how to use it by hand."""
+"""`python -m benchmarks`: run by `nox -s bench`; see the package for how to use it by hand. `python -m benchmarks codecs` has its own."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from servers.stores import EMBEDDED
 
 from benchmarks import load, page, screen
 from benchmarks.aims import with_peaks
+from benchmarks.codecs import command as codecs
 from benchmarks.rounds import Clock, OutOfTimeError, Plan, measure, note
 from benchmarks.rows import ROWS
 from benchmarks.samples import Run
@@ -85,4 +86,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(codecs.main(sys.argv[2:]) if sys.argv[1:2] == ["codecs"] else main())

@@ -1,0 +1,114 @@
+"""docs/explanation/codecs.md and its plot, made of the kept figures; `guide.md` beside this module has the words on when to use which."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from s4_codecs.testing.workloads import WORKLOADS
+
+from benchmarks.codecs.aims import SLOWEST_DECODE, SLOWEST_ENCODE, Verdict, verdicts
+from benchmarks.codecs.figures import CPU, DEVICE, HERE, REFERENCE, Figure, Figures, published, published_machine
+from benchmarks.codecs.scatter import Dot, scatter
+from benchmarks.markdown import table
+
+GUIDE = HERE / "guide.md"
+PAGE = HERE.parents[2] / "docs" / "explanation" / "codecs.md"
+PLOT = PAGE.with_suffix(".svg")
+KINDS: Mapping[str, str] = {CPU: "one CPU core", DEVICE: "one GPU, host to host", REFERENCE: "published by the reference"}
+
+
+def publish(figures: Figures) -> None:
+    """Write the page and its plot."""
+    PAGE.write_text(text(figures), encoding="utf-8")
+    PLOT.write_text(plot([*figures.measured, *published()]), encoding="utf-8")
+
+
+def text(figures: Figures) -> str:
+    """The page."""
+    known = [*figures.measured, *published()]
+    parts = [
+        GUIDE.read_text(encoding="utf-8"),
+        f"## Ratio against speed\n\n![Ratio against encoding speed of every codec on every workload]({PLOT.name})\n",
+        _sources(figures),
+        "## The best ratio of each workload\n\n" + _best(known),
+        "## What cpu-columnar is held to\n\n" + _aims(verdicts(known)),
+        "## Every codec on every workload\n\nOriginal over stored bytes, headers and trailer included; GB/s of original bytes.\n",
+        *(f"### {workload}\n\n{_doc(workload)}\n\n{_rows(known, workload)}" for workload in WORKLOADS if _of(known, workload)),
+    ]
+    return "\n".join(parts)
+
+
+def plot(figures: Sequence[Figure]) -> str:
+    """One panel a workload."""
+    panels = [(workload, [Dot(one.codec, one.source, one.encode, one.ratio) for one in _of(figures, workload)]) for workload in WORKLOADS]
+    present = {one.source for one in figures}
+    return scatter(
+        "Codecs: ratio against encoding speed",
+        [(name, dots) for name, dots in panels if dots],
+        legend=[(kind, words) for kind, words in KINDS.items() if kind in present],
+        labels=("GB/s encoding", "ratio"),
+    )
+
+
+def _of(figures: Iterable[Figure], workload: str) -> list[Figure]:
+    return sorted((one for one in figures if one.workload == workload), key=lambda one: (list(KINDS).index(one.source), -one.ratio))
+
+
+def _sources(figures: Figures) -> str:
+    cpu, device = figures.facts.get(CPU, {}), figures.facts.get(DEVICE, {})
+    here = (
+        f"{cpu.get('mib', '?')} MiB of each workload through the object encoder and decoder on one thread of "
+        f"{cpu.get('machine', 'an unknown machine')}, Python {cpu.get('python', '?')}; CPU time, the least of several rounds."
+    )
+    lines = [f"- **{KINDS[CPU]}**: {here}"]
+    if device:
+        lines.append(f"- **{KINDS[DEVICE]}**: {device['words']}")
+    lines.append(f"- **{KINDS[REFERENCE]}**: on {published_machine()}, 256 MiB of nginx and parquet_like, 64 MiB of the others.")
+    return "\n".join(lines) + "\n\nCompare speeds within a source; machines differ.\n"
+
+
+def _best(figures: Sequence[Figure]) -> str:
+    lines = []
+    for workload in WORKLOADS:
+        cells = [_champion(one for one in _of(figures, workload) if one.source == source) for source in KINDS]
+        lines.append([workload, *cells])
+    return table(["workload", *KINDS.values()], lines)
+
+
+def _champion(figures: Iterable[Figure]) -> str:
+    best = max(figures, key=lambda one: one.ratio, default=None)
+    return "" if best is None else f"{best.ratio:,.2f} ({best.codec})"
+
+
+def _aims(found: Iterable[Verdict]) -> str:
+    lines = [
+        [
+            one.workload,
+            f"{one.figure.ratio:,.2f}",
+            f">= {one.aim:,g}",
+            "" if one.published is None else f"{one.published:,.2f}",
+            "" if one.encode_share is None else f"{one.encode_share:.2f}",
+            f"{one.figure.decode:.2f}",
+            "yes" if one.met else "**no**",
+        ]
+        for one in found
+    ]
+    speeds = f"encoding >= {SLOWEST_ENCODE:g} of cpu-zstd-3's speed on the same data, decoding >= {SLOWEST_DECODE:g} GB/s on one core"
+    headings = ["workload", "ratio", "aim", "reference's best", "encoding beside cpu-zstd-3", "decoding GB/s", "met"]
+    return f"Ratio as below; {speeds}.\n\n" + table(headings, lines, numbers=True)
+
+
+def _doc(workload: str) -> str:
+    return (WORKLOADS[workload].__doc__ or "").strip()
+
+
+def _rows(figures: Sequence[Figure], workload: str) -> str:
+    lines = [
+        [one.codec, KINDS[one.source], f"{one.ratio:,.3f}", f"{one.encode:.3g}", f"{one.decode:.3g}", _size(one.frame_size)]
+        for one in _of(figures, workload)
+    ]
+    return table(["codec", "on", "ratio", "encode GB/s", "decode GB/s", "frame"], lines)
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
