@@ -41,7 +41,10 @@ def text(value: str) -> str:
 
 def folder(value: str) -> Path:
     """A path, `~` expanded, made absolute."""
-    return Path(text(value)).expanduser().absolute()
+    try:
+        return Path(text(value)).expanduser().absolute()
+    except RuntimeError:
+        raise _Malformed("a path; no such user has a home folder") from None
 
 
 def integer(low: int, high: int) -> Parser:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s4_gateway.errors import SettingsError
@@ -228,6 +228,7 @@ def test_sizes(number: int, unit: tuple[str, int]) -> None:
 
 
 @given(st.sampled_from([about.name for about in options() if not about.secret]), st.text(max_size=40))
+@example("data_dir", "~nobody-has-this-name/store")
 def test_any_text_is_a_value_or_a_refusal(name: str, value: str) -> None:
     """No text raises anything but the named refusal."""
     with contextlib.suppress(SettingsError):
