@@ -3,16 +3,17 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s4_format import Buffer
+from s4_format import Buffer, CodecId, iter_frames
 
 from s4_codecs import (
+    CodecUnavailableError,
     CrcMismatchError,
     EncodedFrame,
     EncodeOptions,
@@ -28,6 +29,7 @@ from s4_codecs import (
     encode_threaded,
     open_decoder,
 )
+from s4_codecs.testing.batch import HostBatchCodec, provided
 from s4_codecs.testing.workloads import log, noise
 
 MIB = 1 << 20
@@ -418,3 +420,112 @@ def test_frames_are_made_by_tasks_alone() -> None:
     first, second = task.run(), task.run()
     assert isinstance(first, EncodedFrame)
     assert first == second
+
+
+BATCHED = EncodeOptions(codec="nvcomp-zstd", dispatcher="always")
+
+
+def batched(data: bytes, *, workers: int = 2, step: int = MIB, frame: int = FRAME) -> tuple[ObjectEncoder, bytes]:
+    """The encoder and the body of `data` under a batch codec."""
+    made = ObjectEncoder(BATCHED, size=len(data), frame_size=frame)
+    return made, b"".join(encode_threaded(made, sliced(data, step), workers=workers))
+
+
+def codecs_of(body: bytes) -> list[CodecId]:
+    """The codec of each frame."""
+    return [frame.header.codec for frame in iter_frames(body)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("step", [5000, MIB])
+def test_batch_codecs_get_many_frames_at_once(workers: int, step: int) -> None:
+    """Frames of a batch codec are made in batches of at most 64, and the body has them in order."""
+    codec = HostBatchCodec()
+    data = log(150 * FRAME + 1)
+    with provided(codec):
+        made, body = batched(data, workers=workers, step=step)
+        assert codec.batches == [64, 64, 23]
+        assert b"".join(decode_threaded(ObjectDecoder(expected_size=len(data)), (body,), workers=0)) == data
+    assert set(codecs_of(body)) == {CodecId.NVCOMP_ZSTD, CodecId.PASSTHROUGH}  # the last frame is one byte
+    assert (made.codec, made.fallback_frames) == (CodecId.NVCOMP_ZSTD, 0)
+
+
+def test_batches_are_bounded_in_bytes() -> None:
+    """A batch has at most 16 MiB of plaintext."""
+    codec = HostBatchCodec()
+    with provided(codec):
+        batched(log(MIB) * 40, frame=4 * MIB)
+    assert codec.batches == [4, 4, 2]
+
+
+def test_batches_beside_the_loop(pool: CountingPool) -> None:
+    """Batches never run on the event loop's thread, however small, and no more than two are on their way."""
+    codec = HostBatchCodec()
+
+    async def main() -> bytes:
+        made = ObjectEncoder(BATCHED, size=len(DATA), frame_size=4096)
+        pieces = encode_async(made, arriving(sliced(DATA, 100_000)), pool=pool, in_flight=50, inline_below=1 << 30)
+        return b"".join([bytes(piece) async for piece in pieces])
+
+    with provided(codec):
+        body = run_clean(main)
+        assert isinstance(body, bytes)
+        assert len(pool.submitted) == len(codec.batches) == 6
+        assert b"".join(decode_threaded(ObjectDecoder(), (body,), workers=0)) == DATA
+
+
+def test_a_device_without_memory() -> None:
+    """A batch that the device has no memory for is made by zstd, and counted; the batches after it are not."""
+    codec = HostBatchCodec(failures=1)
+    data = log(100 * FRAME)
+    with provided(codec):
+        made, body = batched(data)
+        assert made.fallback_frames == 64
+        assert codecs_of(body) == [CodecId.CPU_ZSTD] * 64 + [CodecId.NVCOMP_ZSTD] * 36
+        assert b"".join(decode_threaded(ObjectDecoder(), (body,), workers=2)) == data
+        assert codec.batches == [64, 36]
+    with provided(HostBatchCodec(failures=1)):
+        task, *_ = ObjectEncoder(BATCHED, size=None, frame_size=FRAME).feed(data)
+        assert (task.run().fallback, task.run().fallback) == (True, False)
+
+
+def test_a_batch_codec_may_fail() -> None:
+    """A codec that cannot work at all, or loses a payload, ends the body with an error."""
+
+    class Absent(HostBatchCodec):
+        def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
+            raise CodecUnavailableError("no device", codec=self.codec_id, extra="gpu")
+
+    class Forgetful(HostBatchCodec):
+        def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
+            return super().encode_many(frames)[1:]
+
+    for codec in (Absent(), Forgetful()):
+        with provided(codec), pytest.raises(ValueError, match=r"no device|shorter"):
+            batched(log(10 * FRAME))
+
+
+def test_frames_between_batches_keep_their_place() -> None:
+    """Where a trial changes to another codec and back, frames stay in order."""
+    data = log(3 * MIB) + noise(3 * MIB) + log(6 * MIB)
+    absent = {"nvcomp-bitcomp", "nvcomp-gdeflate", "nvcomp-ans", "nvcomp-cascaded", "cpu-zstd", "cpu-columnar"}
+    options = EncodeOptions(codec="nvcomp-zstd", dispatcher="trial", exclude=frozenset(absent))
+    with provided(HostBatchCodec()):
+        body = b"".join(encode_threaded(ObjectEncoder(options, size=None), sliced(data, 99_000), workers=2))
+        assert b"".join(decode_threaded(ObjectDecoder(), (body,), workers=2)) == data
+    found = codecs_of(body)
+    assert found[0] is found[-1] is CodecId.NVCOMP_ZSTD
+    assert CodecId.PASSTHROUGH in found
+
+
+def test_trials_stay_off_the_loop(pool: CountingPool) -> None:
+    """The calls that try codecs are made in the pool; all others on the loop's thread."""
+    data = log(3 * MIB)
+
+    async def main() -> None:
+        trial = ObjectEncoder(EncodeOptions(dispatcher="trial"), size=len(data))
+        async for _ in encode_async(trial, arriving(sliced(data, 64 * 1024)), pool=pool, inline_below=1 << 30):
+            pass
+        assert len(pool.submitted) == 6  # the choice, and as many calls as frames are full after the first
+
+    run_clean(main)

@@ -25,9 +25,18 @@ from s4_codecs.api import (
 )
 from s4_codecs.checksums import ALGORITHMS, CRC_ALGORITHMS, Digests, combine_crc, crc64nvme, crc_bytes
 from s4_codecs.decode import Decoded, DecodeTask, ObjectDecoder, decode_only_frame, open_decoder
-from s4_codecs.dispatch import AlwaysDispatcher, Dispatcher, GpuPreference, SamplingDispatcher
+from s4_codecs.dispatch import (
+    AlwaysDispatcher,
+    Decision,
+    Dispatcher,
+    DispatchRule,
+    DispatchRules,
+    SamplingDispatcher,
+    TrialDispatcher,
+    explain,
+)
 from s4_codecs.drive import decode_async, decode_threaded, encode_async, encode_threaded
-from s4_codecs.encode import EncodedFrame, EncodeOptions, FrameTask, ObjectEncoder
+from s4_codecs.encode import ObjectEncoder
 from s4_codecs.errors import (
     ChecksumMismatchError,
     CodecError,
@@ -45,6 +54,8 @@ from s4_codecs.errors import (
     SizeLimitError,
     SizeMismatchError,
 )
+from s4_codecs.frame_task import EncodedFrame, FrameTask
+from s4_codecs.options import EncodeOptions, GpuPreference
 from s4_codecs.payload import DecodeStream, PayloadDecoder, decode_frame, decode_payload
 from s4_codecs.policy import FramePolicy, frame_size, part_frame_size
 from s4_codecs.registry import available_codecs, codec_for
@@ -63,12 +74,15 @@ __all__ = [
     "Compressed",
     "CorruptPayloadError",
     "CrcMismatchError",
+    "Decision",
     "DecodeStream",
     "DecodeTask",
     "Decoded",
     "DeviceMemoryError",
     "DictionaryError",
     "Digests",
+    "DispatchRule",
+    "DispatchRules",
     "Dispatcher",
     "EncodeOptions",
     "EncodeSizeError",
@@ -91,6 +105,7 @@ __all__ = [
     "SizeMismatchError",
     "StreamingCodec",
     "Telemetry",
+    "TrialDispatcher",
     "Verified",
     "__version__",
     "available_codecs",
@@ -111,6 +126,7 @@ __all__ = [
     "encode_async",
     "encode_object",
     "encode_threaded",
+    "explain",
     "frame_size",
     "gpu_available",
     "iter_frames",

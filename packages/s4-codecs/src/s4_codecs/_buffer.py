@@ -38,14 +38,23 @@ class Pieces:
         else:
             held.append(bytearray(piece))
 
-    def head(self, size: int) -> bytes:
-        """The first `size` bytes, or all if there are fewer."""
-        head = bytearray()
+    def with_tail(self, tail: bytes | memoryview) -> "Pieces":
+        """These bytes followed by `tail`, for looking at: nothing is added here, and nothing may be added there."""
+        made = Pieces()
+        made._list, made.size = [*self._list, tail], self.size + len(tail)
+        return made
+
+    def extract(self, start: int, stop: int) -> bytes:
+        """A copy of the bytes [start, stop), as far as they are there."""
+        found = bytearray()
         for piece in self._list:
-            head += piece[: size - len(head)]
-            if len(head) >= size:
+            size = len(memoryview(piece))
+            if stop <= 0:
                 break
-        return bytes(head)
+            if start < size:
+                found += memoryview(piece)[max(start, 0) : stop]
+            start, stop = start - size, stop - size
+        return bytes(found)
 
     def parts(self) -> tuple[Buffer, ...]:
         """The pieces. Nothing may be added afterwards."""

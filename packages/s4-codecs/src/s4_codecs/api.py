@@ -28,7 +28,8 @@ from s4_codecs._buffer import as_bytes_view
 from s4_codecs.checksums import Digests
 from s4_codecs.decode import open_decoder
 from s4_codecs.drive import decode_threaded, encode_threaded
-from s4_codecs.encode import RAW_PASSTHROUGH_LIMIT, EncodeOptions, ObjectEncoder
+from s4_codecs.encode import RAW_PASSTHROUGH_LIMIT, ObjectEncoder
+from s4_codecs.options import EncodeOptions
 from s4_codecs.payload import MAX_ORIGINAL_BYTES, decode_payload
 from s4_codecs.policy import FramePolicy
 from s4_codecs.registry import GPU_CODECS, available_codecs, codec_for

@@ -1,6 +1,7 @@
 """Running an encoder or a decoder: in threads, or beside an asyncio event loop, order kept and memory bounded.
 
-At most `in_flight` frames are being worked on or wait to be handed on; input is taken only as fast as output is.
+At most `in_flight` frames are being worked on or wait to be handed on; input is taken only as fast as output is. Frames whose codec does
+many in one go are worked on in batches, of which two are on their way at most.
 """
 
 import asyncio
@@ -8,12 +9,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from itertools import chain
+from typing import Generic, TypeAlias, TypeVar
 
 from s4_format import Buffer
 
+from s4_codecs._jobs import Gatherer, Job, Task, nothing_behind, one_by_one
 from s4_codecs.decode import Decoded, ObjectDecoder
-from s4_codecs.encode import EncodedFrame, ObjectEncoder
+from s4_codecs.encode import ObjectEncoder
+from s4_codecs.frame_task import EncodedFrame
 from s4_codecs.payload import DecodeStream, PayloadDecoder
 
 DEFAULT_IN_FLIGHT = 4
@@ -21,23 +25,20 @@ INLINE_BELOW_BYTES = 32 * 1024
 """Smaller frames are done on the calling thread: handing them to another costs more than the work. Slower codecs have a smaller bound."""
 
 _R = TypeVar("_R")
-_R_co = TypeVar("_R_co", covariant=True)
-
-
-class _Task(Protocol[_R_co]):
-    @property
-    def weight(self) -> int: ...
-
-    def run(self) -> _R_co: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine(Generic[_R]):
     """What encoders and decoders have in common."""
 
-    feed: Callable[[Buffer], "Sequence[_Task[_R] | DecodeStream]"]
-    end: Callable[[], "Sequence[_Task[_R] | DecodeStream]"]
+    feed: Callable[[Buffer], "Sequence[Task[_R] | DecodeStream]"]
+    end: Callable[[], "Sequence[Task[_R] | DecodeStream]"]
     emit: Callable[[_R], Iterable[Buffer]]
+    gather: Callable[["Iterable[Task[_R] | DecodeStream]"], "Iterator[Job[_R] | DecodeStream]"]
+    """Makes jobs of tasks; what is to be done together stays behind until `flush`."""
+    flush: Callable[[], "Iterator[Job[_R]]"]
+    deliberates: Callable[[int | None], bool]
+    """Whether `feed` of so many bytes, or `end` (None), takes so long that an event loop should not wait for it."""
 
 
 def encode_threaded(
@@ -99,47 +100,64 @@ def decode_async(
     return _run_async(_decoding(decoder), chunks, pool=pool, in_flight=in_flight, inline_below=inline_below)
 
 
+def _never(_: int | None) -> bool:
+    return False
+
+
 def _encoding(encoder: ObjectEncoder) -> _Machine[EncodedFrame]:
-    return _Machine(encoder.feed, encoder.finish, encoder.accept)
+    gatherer = Gatherer()
+    return _Machine(encoder.feed, encoder.finish, encoder.accept, gatherer.gather, gatherer.flush, encoder.deliberates)
 
 
 def _decoding(decoder: ObjectDecoder | PayloadDecoder) -> _Machine[Decoded]:
     if isinstance(decoder, PayloadDecoder):
-        return _Machine(decoder.feed, decoder.close, lambda _: ())
+        return _Machine(decoder.feed, decoder.close, lambda _: (), one_by_one, nothing_behind, _never)
     accept = decoder.accept
 
     def emit(decoded: Decoded) -> tuple[Buffer, ...]:
         data = accept(decoded)
         return (data,) if len(data) else ()
 
-    return _Machine(decoder.feed, decoder.close, emit)
+    return _Machine(decoder.feed, decoder.close, emit, one_by_one, nothing_behind, _never)
 
 
 def _run_threaded(machine: _Machine[_R], chunks: Iterable[Buffer], *, workers: int, in_flight: int) -> Generator[Buffer, None, None]:
     _check_in_flight(in_flight)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="s4-codec") if workers else None
     inline_below = INLINE_BELOW_BYTES if workers else None
-    window: deque[Future[_R] | _Done[_R]] = deque()
+    window: deque[_Outstanding[_R]] = deque()
     try:
         for work in _all_work(machine, chunks):
-            serial = isinstance(work, DecodeStream)
-            while len(window) >= (1 if serial else in_flight):
-                yield from machine.emit(window.popleft().result())
+            while len(window) >= _allowed(work, in_flight):
+                yield from _emitted(machine, window.popleft().result())
             if isinstance(work, DecodeStream):
                 yield from work
             else:
                 window.append(_start(work, pool, inline_below))
         while window:
-            yield from machine.emit(window.popleft().result())
+            yield from _emitted(machine, window.popleft().result())
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _all_work(machine: _Machine[_R], chunks: Iterable[Buffer]) -> "Iterator[_Task[_R] | DecodeStream]":
+def _all_work(machine: _Machine[_R], chunks: Iterable[Buffer]) -> "Iterator[Job[_R] | DecodeStream]":
     for chunk in chunks:
-        yield from machine.feed(chunk)
-    yield from machine.end()
+        yield from machine.gather(machine.feed(chunk))
+    yield from machine.gather(machine.end())
+    yield from machine.flush()
+
+
+def _allowed(work: "Job[_R] | DecodeStream", in_flight: int) -> int:
+    """How many jobs may be outstanding, this one included."""
+    if isinstance(work, DecodeStream):
+        return 1
+    return in_flight if work.in_flight is None else min(in_flight, work.in_flight)
+
+
+def _emitted(machine: _Machine[_R], results: Sequence[_R]) -> Iterator[Buffer]:
+    for result in results:
+        yield from machine.emit(result)
 
 
 async def _run_async(
@@ -147,15 +165,14 @@ async def _run_async(
 ) -> AsyncGenerator[Buffer, None]:
     _check_in_flight(in_flight)
     source = aiter(chunks)
-    window: deque[Future[_R] | _Done[_R]] = deque()
+    window: deque[_Outstanding[_R]] = deque()
     try:
         chunk: Buffer | None = b""
         while chunk is not None:
             chunk = await anext(source, None)
-            for work in machine.end() if chunk is None else machine.feed(chunk):
-                serial = isinstance(work, DecodeStream)
-                while len(window) >= (1 if serial else in_flight):
-                    for buffer in machine.emit(await _result(window.popleft())):
+            for work in await _work_of(machine, chunk, pool):
+                while len(window) >= _allowed(work, in_flight):
+                    for buffer in _emitted(machine, await _result(window.popleft())):
                         yield buffer
                 if not isinstance(work, DecodeStream):
                     window.append(_start(work, pool, inline_below))
@@ -165,38 +182,52 @@ async def _run_async(
                 while (piece := await _step(steps, executor)) is not None:
                     yield piece
             while window and (chunk is None or window[0].done()):
-                for buffer in machine.emit(await _result(window.popleft())):
+                for buffer in _emitted(machine, await _result(window.popleft())):
                     yield buffer
     finally:
         for outstanding in window:
             outstanding.cancel()
 
 
+async def _work_of(machine: _Machine[_R], chunk: Buffer | None, pool: Executor) -> "Iterable[Job[_R] | DecodeStream]":
+    """The jobs that `chunk` makes, or the end of the input (None)."""
+    if machine.deliberates(None if chunk is None else len(memoryview(chunk))):
+        loop = asyncio.get_running_loop()
+        tasks = await (loop.run_in_executor(pool, machine.end) if chunk is None else loop.run_in_executor(pool, machine.feed, chunk))
+    else:
+        tasks = machine.end() if chunk is None else machine.feed(chunk)
+    jobs = machine.gather(tasks)
+    return chain(jobs, machine.flush()) if chunk is None else jobs
+
+
 class _Done(Generic[_R]):
-    """A result that is there already, with the face of a future."""
+    """Results that are there already, with the face of a future."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: _R) -> None:
+    def __init__(self, value: Sequence[_R]) -> None:
         self._value = value
 
     def done(self) -> bool:
         return True
 
-    def result(self) -> _R:
+    def result(self) -> Sequence[_R]:
         return self._value
 
     def cancel(self) -> bool:
         return False
 
 
-def _start(task: _Task[_R], pool: Executor | None, inline_below: int | None) -> Future[_R] | _Done[_R]:
-    if pool is None or (inline_below is not None and task.weight < inline_below):
-        return _Done(task.run())
-    return pool.submit(task.run)
+_Outstanding: TypeAlias = Future[Sequence[_R]] | _Done[_R]
 
 
-async def _result(outstanding: Future[_R] | _Done[_R]) -> _R:
+def _start(job: Job[_R], pool: Executor | None, inline_below: int | None) -> _Outstanding[_R]:
+    if pool is None or (inline_below is not None and job.weight < inline_below):
+        return _Done(job.run())
+    return pool.submit(job.run)
+
+
+async def _result(outstanding: _Outstanding[_R]) -> Sequence[_R]:
     if isinstance(outstanding, _Done) or outstanding.done():
         return outstanding.result()
     return await asyncio.wrap_future(outstanding)

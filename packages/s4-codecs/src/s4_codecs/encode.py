@@ -4,21 +4,21 @@
 `EncodedFrame`s back in order to get the stored bytes.
 """
 
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable
+from typing import TypeAlias
 
-from s4_format import Buffer, CodecId, FrameHeader, FrameTable, FrameTableBuilder, PayloadManifest, codec_from_label, crc32c
+from s4_format import Buffer, CodecId, FrameTable, FrameTableBuilder, PayloadManifest
 
 from s4_codecs._buffer import Pieces, as_bytes_view, joined
-from s4_codecs.abc import Codec
 from s4_codecs.checksums import combine_crc
-from s4_codecs.dispatch import AlwaysDispatcher, Dispatcher, SamplingDispatcher
-from s4_codecs.errors import DictionaryError, EncodeSizeError, Reason
-from s4_codecs.policy import FramePolicy, frame_size
-from s4_codecs.registry import codec_for
+from s4_codecs.dispatch.by_options import pilot_for
+from s4_codecs.dispatch.decision import Decision
+from s4_codecs.errors import EncodeSizeError
+from s4_codecs.frame_task import EncodedFrame, FrameTask
+from s4_codecs.options import EncodeOptions
+from s4_codecs.policy import frame_size as policy_frame_size
+from s4_codecs.recipe import Recipe, recipe_for
 from s4_codecs.sample import SAMPLE_BYTES
-from s4_codecs.zstd import DEFAULT_LEVEL, checked_level
 
 RAW_PASSTHROUGH_LIMIT = 8 << 20
 """Passthrough picks of known size up to this are stored as the bare bytes, without frames."""
@@ -27,151 +27,7 @@ SMALLEST_FRAME_SIZE = SAMPLE_BYTES
 LARGEST_FRAME_SIZE = 64 << 20
 """Bounds of an explicit frame size: no smaller than the sample, no larger than a reader allocates at once."""
 
-_ZSTD_SLOWNESS = ((4, 1), (9, 6), (15, 13), (18, 80), (22, 180))
-"""Up to this level, time per byte in terms of level 3, measured on 32 KiB of log text."""
-_GZIP_SLOWNESS = 7
-_CHECKSUM_SLOWNESS = 1 / 16
-"""Of frames that are stored as they are: only their checksum is computed."""
-
-DispatcherName: TypeAlias = Literal["sampling", "always"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeOptions:
-    """How objects are encoded.
-
-    Raises:
-        FormatError: `codec` is no label.
-        DictionaryError: cpu-zstd-dict without a dictionary.
-        ValueError: a level outside 1..22, an unknown dispatcher or frame policy, a dictionary for another codec.
-    """
-
-    codec: str = CodecId.CPU_ZSTD.label
-    """Label of the codec that objects get unless the dispatcher decides for passthrough."""
-    zstd_level: int = DEFAULT_LEVEL
-    """1 (fast) to 22 (small); the zstd codecs alone have it."""
-    dispatcher: DispatcherName = "sampling"
-    """"sampling": incompressible objects become passthrough; "always": every object gets `codec`."""
-    frame_policy: FramePolicy = FramePolicy.DEFAULT
-    """`FramePolicy.REFERENCE` writes the reference's bytes: its frame sizes, its zstd streams, and frames that grow stay as they are."""
-    dictionary: bytes | None = field(default=None, repr=False)
-    """For the codec cpu-zstd-dict, which cannot do without."""
-
-    def __post_init__(self) -> None:
-        codec_from_label(self.codec)
-        checked_level(self.zstd_level)
-        if self.dispatcher not in get_args(DispatcherName):
-            raise ValueError(f"dispatcher must be one of {', '.join(get_args(DispatcherName))}, not {self.dispatcher!r}")
-        object.__setattr__(self, "frame_policy", FramePolicy(self.frame_policy))
-        if self.codec_id is CodecId.CPU_ZSTD_DICT:
-            if self.dictionary is None:
-                raise DictionaryError(f"{self.codec} needs a dictionary", reason=Reason.DICTIONARY_MISSING)
-        elif self.dictionary is not None:
-            raise ValueError(f"codec {self.codec} has no use for a dictionary")
-
-    @property
-    def codec_id(self) -> CodecId:
-        """The id of `codec`."""
-        return codec_from_label(self.codec)
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """What every frame of one object has in common."""
-
-    pick: CodecId
-    codec: Codec | None
-    """None: the bytes are stored as they are."""
-    guard: bool
-    """Whether a frame that does not shrink is stored as it is."""
-    raw: bool
-    """Whether the body is the bare bytes, without frames."""
-    slowness: float
-    """Time per byte in terms of zstd level 3."""
-
-
-@lru_cache(maxsize=64)
-def _dispatcher(options: EncodeOptions) -> Dispatcher:
-    default = options.codec_id
-    return AlwaysDispatcher(default) if options.dispatcher == "always" else SamplingDispatcher(default)
-
-
-@lru_cache(maxsize=256)
-def _recipe(options: EncodeOptions, pick: CodecId, raw: bool) -> _Recipe:  # noqa: FBT001 -- a cache key
-    reference = options.frame_policy is FramePolicy.REFERENCE
-    zstd_slowness = next(slowness for level, slowness in _ZSTD_SLOWNESS if options.zstd_level <= level)
-    codec: Codec | None
-    slowness: float
-    match pick:
-        case CodecId.PASSTHROUGH:
-            codec, slowness = None, _CHECKSUM_SLOWNESS
-        case CodecId.CPU_ZSTD:
-            codec, slowness = codec_for(pick, level=options.zstd_level, streaming=reference), zstd_slowness
-        case CodecId.CPU_ZSTD_DICT:
-            codec, slowness = codec_for(pick, level=options.zstd_level, dictionary=options.dictionary), zstd_slowness
-        case CodecId.CPU_GZIP:
-            codec, slowness = codec_for(pick), _GZIP_SLOWNESS
-        case _:
-            codec, slowness = codec_for(pick), 1
-    return _Recipe(pick, codec, guard=not reference, raw=raw, slowness=slowness)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
-    """One frame, ready to be stored."""
-
-    sequence: int
-    """Position among the object's frames, from 0."""
-    original_size: int
-    """Plaintext bytes."""
-    crc32c: int
-    """CRC32C of the plaintext."""
-    header: bytes
-    """The packed frame header; empty in a raw body."""
-    payload: tuple[Buffer, ...]
-    """The payload's pieces, in order."""
-    payload_size: int
-    """Bytes of all pieces together."""
-
-
-class FrameTask:
-    """The work of one frame. `run` may be called on any thread; it depends on nothing but the task."""
-
-    __slots__ = ("_pieces", "_recipe", "sequence", "size")
-
-    def __init__(self, sequence: int, size: int, pieces: tuple[Buffer, ...], recipe: _Recipe) -> None:
-        self.sequence = sequence
-        self.size = size
-        self._pieces = pieces
-        self._recipe = recipe
-
-    def __repr__(self) -> str:
-        return f"FrameTask(sequence={self.sequence}, size={self.size}, codec={self._recipe.pick.label})"
-
-    @property
-    def weight(self) -> int:
-        """`size` times how slow the codec is in terms of zstd level 3: whether the work is worth another thread."""
-        return int(self.size * self._recipe.slowness)
-
-    def run(self) -> EncodedFrame:
-        """Compress and checksum the frame; the GIL is released for most of it.
-
-        Raises:
-            CodecError: the codec cannot work; no codec of this package fails on any input.
-        """
-        recipe, pieces, size = self._recipe, self._pieces, self.size
-        crc = 0
-        for piece in pieces:
-            crc = crc32c(piece, crc)
-        if recipe.raw:
-            return EncodedFrame(self.sequence, size, crc, b"", pieces, size)
-        if recipe.codec is not None:
-            payload = recipe.codec.compress(joined(pieces))
-            if len(payload) < size or not recipe.guard:
-                header = FrameHeader(recipe.pick, size, len(payload), crc)
-                return EncodedFrame(self.sequence, size, crc, header.pack(), (payload,), len(payload))
-        header = FrameHeader(CodecId.PASSTHROUGH, size, size, crc)
-        return EncodedFrame(self.sequence, size, crc, header.pack(), pieces, size)
+FrameSize: TypeAlias = int | Callable[[CodecId], int]
 
 
 class ObjectEncoder:
@@ -180,13 +36,15 @@ class ObjectEncoder:
     Call `feed` with the plaintext in any pieces, then `finish`; run each task they return; call `accept` with the results in order of
     their `sequence` and store the buffers it returns, in order. Afterwards the properties describe the stored body.
 
-    At most one frame of input is kept. Buffers handed in are kept as views until the tasks made of them have run and the frames made of
-    those are written, so their content must not change before; `bytes` are always safe.
+    At most one frame of input is kept, or what the dispatcher wants to see of the object (512 KiB). Buffers handed in are kept as views
+    until the tasks made of them have run and the frames made of those are written, so their content must not change before; `bytes` are
+    always safe.
 
     Args:
         options: codec, level, dispatcher and frame policy.
         size: bytes that will be fed, None when unknown. Another number is an EncodeSizeError.
-        frame_size: plaintext bytes of each frame, for parts of larger objects (`s4_codecs.part_frame_size`); None: the policy decides.
+        frame_size: plaintext bytes of each frame, or what tells them for a codec, for parts of larger objects
+            (`s4_codecs.part_frame_size`); None: the policy decides.
         raw_passthrough_limit: passthrough picks of known size up to this are stored without frames; 0 when a framed body is needed.
 
     Raises:
@@ -198,19 +56,20 @@ class ObjectEncoder:
         options: EncodeOptions,
         *,
         size: int | None,
-        frame_size: int | None = None,
+        frame_size: FrameSize | None = None,
         raw_passthrough_limit: int = RAW_PASSTHROUGH_LIMIT,
     ) -> None:
         if size is not None and size < 0:
             raise ValueError(f"size must not be negative, not {size}")
-        if frame_size is not None and not SMALLEST_FRAME_SIZE <= frame_size <= LARGEST_FRAME_SIZE:
-            raise ValueError(f"frame size must lie within {SMALLEST_FRAME_SIZE}..{LARGEST_FRAME_SIZE} bytes, not {frame_size}")
         self._options = options
         self._size = size
         self._raw_limit = raw_passthrough_limit
         self._explicit_frame_size = frame_size
-        self._frame_size = frame_size or _policy_frame_size(options, options.codec_id, size)
-        self._recipe: _Recipe | None = None
+        self._frame_size = self._frame_size_of(options.codec_id)
+        self._pilot = pilot_for(options, size)
+        self._window = max(SAMPLE_BYTES, min(self._pilot.window, self._frame_size))
+        self._pick: CodecId | None = None
+        self._recipe: Recipe | None = None
         self._held = Pieces()
         self._fed = 0
         self._issued = 0
@@ -219,11 +78,12 @@ class ObjectEncoder:
         self._original_size = 0
         self._stored_size = 0
         self._crc32c = 0
+        self._fallback_frames = 0
         self._table = FrameTableBuilder()
 
     @property
     def frame_size(self) -> int:
-        """Plaintext bytes of each frame but the last. Until the codec is chosen: what it would be for the configured one."""
+        """Plaintext bytes of each frame from here on but the last. Until the codec is chosen: what it would be for the configured one."""
         return self._frame_size
 
     def feed(self, data: Buffer) -> list[FrameTask]:
@@ -241,20 +101,16 @@ class ObjectEncoder:
         self._fed += size
         if self._size is not None and self._fed > self._size:
             raise EncodeSizeError(f"{self._size} bytes declared, more arrived")
-        if self._recipe is None and self._held.size + size >= SAMPLE_BYTES:
-            self._choose(view)
-        if self._held.size + size < self._frame_size:
+        if self._recipe is not None:
+            return self._take(view)
+        if self._held.size + size < self._window:
             self._held.add(view)
             return []
-        tasks, offset, window = list[FrameTask](), 0, memoryview(view)
-        while self._held.size + size - offset >= self._frame_size:
-            end = offset + self._frame_size - self._held.size
-            self._held.add(window[offset:end])
-            tasks.append(self._cut())
-            offset = end
-        if offset < size:
-            self._held.add(window[offset:])
-        return tasks
+        self._choose(self._held.with_tail(view[: self._window - self._held.size]))
+        if self._held.size < self._frame_size:
+            return self._take(view)
+        held, self._held = as_bytes_view(joined(self._held.parts())), Pieces()
+        return self._take(held) + self._take(view)
 
     def finish(self) -> list[FrameTask]:
         """The plaintext ended; returns the task of the last frame, if there is one.
@@ -269,11 +125,15 @@ class ObjectEncoder:
         if self._size is not None and self._fed != self._size:
             raise EncodeSizeError(f"{self._size} bytes declared, {self._fed} arrived")
         self._finished = True
-        if self._held.size:
-            return [self._cut()]
+        tasks = list[FrameTask]()
         if self._recipe is None:
-            self._choose()
-        return []
+            self._choose(self._held)
+            if self._held.size > self._frame_size:
+                held, self._held = as_bytes_view(joined(self._held.parts())), Pieces()
+                tasks = self._take(held)
+        if self._held.size:
+            tasks.append(self._cut())
+        return tasks
 
     def accept(self, frame: EncodedFrame) -> list[Buffer]:
         """The stored bytes of `frame`, as pieces to be written in order.
@@ -284,6 +144,7 @@ class ObjectEncoder:
         if frame.sequence != self._accepted:
             raise ValueError(f"frame {frame.sequence} accepted, frame {self._accepted} is next")
         self._accepted += 1
+        self._fallback_frames += frame.fallback
         stored = len(frame.header) + frame.payload_size
         self._crc32c = combine_crc("crc32c", self._crc32c, frame.crc32c, frame.original_size) if self._original_size else frame.crc32c
         self._original_size += frame.original_size
@@ -300,21 +161,47 @@ class ObjectEncoder:
 
     @property
     def codec(self) -> CodecId:
-        """The codec chosen for the object; single frames may be passthrough nevertheless. Known once 4 KiB are fed, or after `finish`.
+        """The codec chosen for the object at its beginning. Single frames may have another one: those that do not shrink are passthrough,
+        and a trial may choose anew where the content changes. Known once 4 KiB are fed (512 KiB for a trial), or after `finish`.
 
         Raises:
             ValueError: not known yet.
         """
-        return self._chosen().pick
+        if self._pick is None:
+            raise ValueError("the codec is not chosen before enough is fed or the input ends")
+        return self._pick
 
     @property
     def raw(self) -> bool:
-        """Whether the body is the bare plaintext without frames. Known once 4 KiB are fed, or after `finish`.
+        """Whether the body is the bare plaintext without frames. Known when `codec` is.
 
         Raises:
             ValueError: not known yet.
         """
-        return self._chosen().raw
+        if self._recipe is None:
+            raise ValueError("the codec is not chosen before enough is fed or the input ends")
+        return self._recipe.raw
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What trials decided, and from which offset on: the first choice and every other one. Empty for dispatchers without a trial."""
+        return self._pilot.decisions
+
+    @property
+    def fallback_frames(self) -> int:
+        """Frames accepted so far that a CPU codec made because the device had no memory for them."""
+        return self._fallback_frames
+
+    def deliberates(self, size: int | None) -> bool:
+        """Whether feeding `size` more bytes (None: calling `finish`) may take milliseconds, since codecs are tried on the calling thread.
+
+        Whoever drives the encoder beside an event loop makes that call on another thread.
+        """
+        if not self._pilot.heavy:
+            return False
+        if self._recipe is None:
+            return size is None or self._held.size + size >= self._window
+        return self._held.size + (size or 0) >= self._frame_size and not self._recipe.raw
 
     @property
     def original_size(self) -> int:
@@ -347,27 +234,48 @@ class ObjectEncoder:
             raise ValueError("the object is not completely encoded")
         return PayloadManifest(self.codec, self._original_size, self._stored_size, self._crc32c)
 
+    def _take(self, view: bytes | memoryview) -> list[FrameTask]:
+        """The tasks of the frames that are full with `view`; the rest is held."""
+        size = len(view)
+        if self._held.size + size < self._frame_size:
+            if size:
+                self._held.add(view)
+            return []
+        tasks, offset, window = list[FrameTask](), 0, memoryview(view)
+        while self._held.size + size - offset >= self._frame_size:
+            end = offset + self._frame_size - self._held.size
+            self._held.add(window[offset:end])
+            tasks.append(self._cut())
+            offset = end
+        if offset < size:
+            self._held.add(window[offset:])
+        return tasks
+
     def _cut(self) -> FrameTask:
-        task = FrameTask(self._issued, self._held.size, self._held.parts(), self._recipe or self._choose())
+        recipe = self._recipe
+        assert recipe is not None
+        if not recipe.raw:
+            pick = self._pilot.following(self._held)
+            if pick is not recipe.pick:
+                self._recipe = recipe = recipe_for(self._options, pick)
+                self._frame_size = self._frame_size_of(pick)
+        task = FrameTask(self._issued, self._held.size, self._held.parts(), recipe)
         self._issued += 1
         self._held = Pieces()
         return task
 
-    def _choose(self, following: bytes | memoryview = b"") -> _Recipe:
-        """Pick the codec from the first bytes of the object: all that is held, and what follows it."""
-        sample = self._held.head(SAMPLE_BYTES)
-        sample += following[: SAMPLE_BYTES - len(sample)]
-        pick = _dispatcher(self._options).pick(sample, self._size)
+    def _choose(self, window: Pieces) -> None:
+        """Pick the codec by the first bytes of the object."""
+        self._pick = pick = self._pilot.first(window)
         raw = pick is CodecId.PASSTHROUGH and self._raw_limit > 0 and self._size is not None and self._size <= self._raw_limit
-        self._recipe = _recipe(self._options, pick, raw)
-        self._frame_size = self._explicit_frame_size or _policy_frame_size(self._options, pick, self._size)
-        return self._recipe
+        self._recipe = recipe_for(self._options, pick, raw)
+        self._frame_size = self._frame_size_of(pick)
 
-    def _chosen(self) -> _Recipe:
-        if self._recipe is None:
-            raise ValueError("the codec is not chosen before 4 KiB are fed or the input ends")
-        return self._recipe
-
-
-def _policy_frame_size(options: EncodeOptions, codec: CodecId, size: int | None) -> int:
-    return frame_size(options.frame_policy, size=size, codec=codec)
+    def _frame_size_of(self, codec: CodecId) -> int:
+        explicit = self._explicit_frame_size
+        if explicit is None:
+            return policy_frame_size(self._options.frame_policy, size=self._size, codec=codec)
+        size = explicit(codec) if callable(explicit) else explicit
+        if not SMALLEST_FRAME_SIZE <= size <= LARGEST_FRAME_SIZE:
+            raise ValueError(f"frame size must lie within {SMALLEST_FRAME_SIZE}..{LARGEST_FRAME_SIZE} bytes, not {size}")
+        return size

@@ -1,31 +1,17 @@
-"""Which codec an object gets, from its first bytes and its size (wire-format.md 7)."""
+"""The reference's rules: a codec by the first 4 KiB of an object and its size (wire-format.md 7)."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from s4_format import Buffer, CodecId
 
 from s4_codecs._buffer import as_bytes_view
+from s4_codecs.dispatch.decision import Decision, Why
+from s4_codecs.options import GpuPreference
 from s4_codecs.sample import HIGH_ENTROPY, SAMPLE_BYTES, entropy, has_compressed_magic, looks_columnar
-
-DEFAULT_GPU_MIN_BYTES = 1 << 20
 
 _MAGIC_MIN_BYTES = 48
 _MAGIC_SKIP = 16
 _ENTROPY_MIN_BYTES = 128
-
-
-class Dispatcher(Protocol):
-    """Chooses the codec of a whole object."""
-
-    def pick(self, sample: Buffer, total_size: int | None) -> CodecId:
-        """The codec for an object that begins with `sample`.
-
-        Args:
-            sample: the first min(4096, size) bytes; more are ignored.
-            total_size: bytes of the object, None when unknown.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +20,52 @@ class AlwaysDispatcher:
 
     default: CodecId
 
+    @property
+    def sample_bytes(self) -> int:
+        """None are needed."""
+        return 0
+
     def pick(self, sample: Buffer, total_size: int | None) -> CodecId:
         """`default`."""
         return self.default
 
-
-@dataclass(frozen=True, slots=True)
-class GpuPreference:
-    """Promotion of cpu-zstd picks to a GPU codec, where a device is there."""
-
-    min_bytes: int = DEFAULT_GPU_MIN_BYTES
-    """Objects below this size, or of unknown size, stay on the CPU."""
-    columnar: bool = False
-    """Whether samples that look columnar get nvcomp-bitcomp instead of nvcomp-zstd."""
+    def explain(self, sample: Buffer, total_size: int | None) -> Decision:
+        """See `Dispatcher.explain`."""
+        return Decision(self.default, Why.CONFIGURED, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingDispatcher:
-    """The reference's rules: passthrough for what is compressed already or looks random, else the configured codec."""
+    """Passthrough for what is compressed already or looks random, else the configured codec, or a GPU codec in its place."""
 
     default: CodecId
     gpu: GpuPreference | None = None
+    exclude: frozenset[CodecId] = frozenset()
+    """Codecs that are never picked in place of `default`."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """As the reference."""
+        return SAMPLE_BYTES
 
     def pick(self, sample: Buffer, total_size: int | None) -> CodecId:
         """See `Dispatcher.pick`."""
+        return self._decide(bytes(as_bytes_view(sample)[:SAMPLE_BYTES]), total_size)[0]
+
+    def explain(self, sample: Buffer, total_size: int | None) -> Decision:
+        """See `Dispatcher.explain`."""
         head = bytes(as_bytes_view(sample)[:SAMPLE_BYTES])
-        if looks_incompressible(head):
-            return CodecId.PASSTHROUGH
+        codec, why = self._decide(head, total_size)
+        return Decision(codec, why, len(head))
+
+    def _decide(self, head: bytes, total_size: int | None) -> tuple[CodecId, Why]:
+        if looks_incompressible(head) and CodecId.PASSTHROUGH not in self.exclude:
+            return CodecId.PASSTHROUGH, Why.INCOMPRESSIBLE
         if self.default is CodecId.CPU_ZSTD and self.gpu is not None and total_size is not None and total_size >= self.gpu.min_bytes:
-            return CodecId.NVCOMP_BITCOMP if self.gpu.columnar and looks_columnar(head) else CodecId.NVCOMP_ZSTD
-        return self.default
+            promoted = CodecId.NVCOMP_BITCOMP if self.gpu.columnar and looks_columnar(head) else CodecId.NVCOMP_ZSTD
+            if promoted not in self.exclude:
+                return promoted, Why.PROMOTED
+        return self.default, Why.CONFIGURED
 
 
 def looks_incompressible(head: bytes) -> bool:
