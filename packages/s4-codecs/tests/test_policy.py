@@ -4,7 +4,7 @@ import pytest
 from s4_format import CodecId
 
 from s4_codecs import FramePolicy, frame_size, part_frame_size
-from s4_codecs.policy import DEFAULT_FRAME_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES, TARGET_FRAMES
+from s4_codecs.policy import DEFAULT_FRAME_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES, TARGET_FRAMES, largest_frame_size
 
 MIB = 1 << 20
 TIB = 1 << 40
@@ -61,3 +61,14 @@ def test_default_size_of_ordinary_objects() -> None:
 def test_part_sizes(part: int, frame: int) -> None:
     """A part's frames grow with the part, so that an object of 10,000 parts keeps a small index."""
     assert part_frame_size(part) == frame
+
+
+def test_the_largest_frame() -> None:
+    """No object and no part of a size has a larger frame than is told for its codecs."""
+    for size in (None, 0, MIB, 64 * MIB, 5 << 30):
+        for codecs in ([CodecId.CPU_ZSTD], [CodecId.CPU_ZSTD, CodecId.CPU_COLUMNAR]):
+            largest = largest_frame_size(size, codecs)
+            for codec in codecs:
+                assert frame_size(FramePolicy.DEFAULT, size=size, codec=codec) <= largest <= MAX_FRAME_BYTES
+                assert part_frame_size(size or 0, codec) <= largest
+    assert largest_frame_size(None, []) == DEFAULT_FRAME_BYTES

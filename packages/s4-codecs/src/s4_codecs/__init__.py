@@ -25,6 +25,7 @@ from s4_codecs.api import (
 )
 from s4_codecs.checksums import ALGORITHMS, CRC_ALGORITHMS, Digests, combine_crc, crc64nvme, crc_bytes
 from s4_codecs.decode import Decoded, DecodeTask, ObjectDecoder, decode_only_frame, open_decoder
+from s4_codecs.device_calls import DeviceCall, device_calls
 from s4_codecs.dispatch import (
     AlwaysDispatcher,
     Decision,
@@ -78,6 +79,7 @@ __all__ = [
     "DecodeStream",
     "DecodeTask",
     "Decoded",
+    "DeviceCall",
     "DeviceMemoryError",
     "DictionaryError",
     "Digests",
@@ -123,6 +125,7 @@ __all__ = [
     "decode_payload",
     "decode_threaded",
     "decompress",
+    "device_calls",
     "encode_async",
     "encode_object",
     "encode_threaded",

@@ -3,6 +3,7 @@
 Small frames make ranges cheap, large ones save headers and index entries; docs/adr/0003-frame-size.md has the measurements.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from s4_format import CodecId
@@ -50,9 +51,16 @@ def frame_size(policy: FramePolicy, *, size: int | None, codec: CodecId) -> int:
             return _default_frame_size(size, codec)
 
 
-def part_frame_size(part_size: int) -> int:
+def part_frame_size(part_size: int, codec: CodecId = CodecId.CPU_ZSTD) -> int:
     """As `frame_size`, for a part of `part_size` bytes of an object whose own size is not known."""
-    return min(max(-(-part_size // _PART_FRAMES), DEFAULT_FRAME_BYTES), MAX_FRAME_BYTES)
+    least = max(DEFAULT_FRAME_BYTES, _CODEC_FRAME_BYTES.get(codec, DEFAULT_FRAME_BYTES))
+    return min(max(-(-part_size // _PART_FRAMES), least), MAX_FRAME_BYTES)
+
+
+def largest_frame_size(size: int | None, codecs: Iterable[CodecId]) -> int:
+    """Plaintext bytes of the largest frame that an object, or a part of one, of at most `size` bytes has under any of `codecs`."""
+    sizes = (max(_default_frame_size(size, codec), part_frame_size(size or 0, codec)) for codec in codecs)
+    return max(sizes, default=DEFAULT_FRAME_BYTES)
 
 
 def _default_frame_size(size: int | None, codec: CodecId) -> int:

@@ -13,6 +13,7 @@ from s4_format.gpu_container import DEFAULT_CHUNK_BYTES, Algorithm, ElementType,
 
 from s4_codecs import payload, recipe, registry
 from s4_codecs.abc import Codec
+from s4_codecs.device_calls import device_calls
 from s4_codecs.errors import DeviceMemoryError, SizeMismatchError
 
 
@@ -41,25 +42,24 @@ class HostBatchCodec:
         return bytes(self.encode_many([data])[0])
 
     def decompress(self, payload: Buffer, original_size: int) -> bytes:
-        """The plaintext of one container."""
-        container = parse_container(payload)
-        if container.original_size != original_size:
-            raise SizeMismatchError(f"the container holds {container.original_size} bytes, {original_size} promised")
-        decoder = zstandard.ZstdDecompressor()
-        return b"".join(decoder.decompress(chunk, max_output_size=size) for chunk, size in container.chunks(payload))
+        """A batch of one."""
+        return bytes(self.decode_many([payload], [original_size])[0])
 
     def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
         """See `s4_codecs.abc.BatchCodec`."""
-        with self._lock:
-            self.batches.append(len(frames))
-            if self._failures:
-                self._failures -= 1
-                raise DeviceMemoryError("the pretended device has no memory")
-        return [_container(memoryview(frame)) for frame in frames]
+        views = [memoryview(frame).cast("B") for frame in frames]
+        with device_calls.call(self.codec_id, "encode", sum(map(len, views))):
+            with self._lock:
+                self.batches.append(len(frames))
+                if self._failures:
+                    self._failures -= 1
+                    raise DeviceMemoryError("the pretended device has no memory")
+            return [_container(view) for view in views]
 
     def decode_many(self, payloads: Sequence[Buffer], original_sizes: Sequence[int]) -> list[Buffer]:
         """See `s4_codecs.abc.BatchCodec`."""
-        return [self.decompress(payload, size) for payload, size in zip(payloads, original_sizes, strict=True)]
+        with device_calls.call(self.codec_id, "decode", sum(original_sizes)):
+            return [_plaintext(payload, size) for payload, size in zip(payloads, original_sizes, strict=True)]
 
 
 @contextmanager
@@ -88,3 +88,11 @@ def _container(data: memoryview) -> bytes:
     chunks = [compressor.compress(data[at : at + DEFAULT_CHUNK_BYTES]) for at in range(0, len(data), DEFAULT_CHUNK_BYTES)]
     sizes = array("I", map(len, chunks))
     return GpuContainer(Algorithm.ZSTD, ElementType.CHAR, len(data), DEFAULT_CHUNK_BYTES, sizes).pack() + b"".join(chunks)
+
+
+def _plaintext(payload: Buffer, original_size: int) -> bytes:
+    container = parse_container(payload)
+    if container.original_size != original_size:
+        raise SizeMismatchError(f"the container holds {container.original_size} bytes, {original_size} promised")
+    decoder = zstandard.ZstdDecompressor()
+    return b"".join(decoder.decompress(chunk, max_output_size=size) for chunk, size in container.chunks(payload))
