@@ -451,11 +451,11 @@ def test_batch_codecs_get_many_frames_at_once(workers: int, step: int) -> None:
 
 
 def test_batches_are_bounded_in_bytes() -> None:
-    """A batch has at most 16 MiB of plaintext."""
+    """A batch has at most 8 MiB of plaintext."""
     codec = HostBatchCodec()
     with provided(codec):
         batched(log(MIB) * 40, frame=4 * MIB)
-    assert codec.batches == [4, 4, 2]
+    assert codec.batches == [2] * 5
 
 
 def test_batches_beside_the_loop(pool: CountingPool) -> None:

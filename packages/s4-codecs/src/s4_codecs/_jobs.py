@@ -9,11 +9,11 @@ from s4_codecs.abc import BatchCodec
 from s4_codecs.frame_task import EncodedFrame, FrameTask, run_together
 from s4_codecs.payload import DecodeStream
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 8 << 20
 BATCH_FRAMES = 64
 """Frames that a codec does in one go: until either is reached, the input ends, or a frame of another codec comes."""
-_BATCHES_IN_FLIGHT = 2
-"""One is worked on while the next one fills."""
+BATCHES_IN_FLIGHT = 2
+"""One is worked on while the next one waits, and a third one fills."""
 
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -67,7 +67,7 @@ class Batch:
 
     codec: BatchCodec
     tasks: Sequence[FrameTask]
-    in_flight: int = _BATCHES_IN_FLIGHT
+    in_flight: int = BATCHES_IN_FLIGHT
     weight: int = sys.maxsize
 
     def run(self) -> Sequence[EncodedFrame]:

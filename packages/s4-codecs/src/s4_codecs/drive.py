@@ -14,11 +14,22 @@ from typing import Generic, TypeAlias, TypeVar
 
 from s4_format import Buffer
 
-from s4_codecs._jobs import Gatherer, Job, Task, nothing_behind, one_by_one
+from s4_codecs._jobs import BATCH_BYTES, BATCHES_IN_FLIGHT, Gatherer, Job, Task, nothing_behind, one_by_one
 from s4_codecs.decode import Decoded, ObjectDecoder
 from s4_codecs.encode import ObjectEncoder
 from s4_codecs.frame_task import EncodedFrame
 from s4_codecs.payload import DecodeStream, PayloadDecoder
+
+__all__ = [
+    "BATCHES_IN_FLIGHT",
+    "BATCH_BYTES",
+    "DEFAULT_IN_FLIGHT",
+    "INLINE_BELOW_BYTES",
+    "decode_async",
+    "decode_threaded",
+    "encode_async",
+    "encode_threaded",
+]
 
 DEFAULT_IN_FLIGHT = 4
 INLINE_BELOW_BYTES = 32 * 1024
