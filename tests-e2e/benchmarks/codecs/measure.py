@@ -23,6 +23,8 @@ OPTIONS: Mapping[str, EncodeOptions] = {
     "cpu-zstd-9": EncodeOptions(zstd_level=9, dispatcher="always"),
     "cpu-zstd-19": EncodeOptions(zstd_level=19, dispatcher="always"),
     "cpu-gzip": EncodeOptions(codec="cpu-gzip", dispatcher="always"),
+    "cpu-columnar": EncodeOptions(codec="cpu-columnar", dispatcher="always"),
+    "trial": EncodeOptions(dispatcher="trial"),
 }
 """Every way to encode that needs no device."""
 

@@ -49,7 +49,9 @@ def plot(figures: Sequence[Figure]) -> str:
 
 
 def _of(figures: Iterable[Figure], workload: str) -> list[Figure]:
-    return sorted((one for one in figures if one.workload == workload), key=lambda one: (list(KINDS).index(one.source), -one.ratio))
+    return sorted(
+        (one for one in figures if one.workload == workload), key=lambda one: (list(KINDS).index(one.source), -one.ratio, one.codec)
+    )
 
 
 def _sources(figures: Figures) -> str:
@@ -74,7 +76,7 @@ def _best(figures: Sequence[Figure]) -> str:
 
 
 def _champion(figures: Iterable[Figure]) -> str:
-    best = max(figures, key=lambda one: one.ratio, default=None)
+    best = max(figures, key=lambda one: (round(one.ratio, 2), one.encode), default=None)
     return "" if best is None else f"{best.ratio:,.2f} ({best.codec})"
 
 
