@@ -42,6 +42,7 @@ from s4_format.gpu_container import (
     Algorithm,
     ElementType,
     GpuContainer,
+    container_head,
     parse_container,
 )
 from s4_format.index import MAX_FRAMES, MAX_SIDECAR_BYTES, SIDECAR_MAGIC, Sidecar, SseBinding, decode_sidecar, scan_frames
@@ -154,6 +155,7 @@ __all__ = [
     "TrailerError",
     "__version__",
     "codec_from_label",
+    "container_head",
     "composite_etag",
     "crc32c",
     "decode_sidecar",

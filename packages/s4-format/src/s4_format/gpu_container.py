@@ -132,8 +132,12 @@ class GpuContainer:
         sizes = array("I", self.chunk_sizes)
         if byteorder == "big":
             sizes.byteswap()
-        head = _HEADER.pack(CONTAINER_MAGIC, self.algorithm, self.element_type, self.original_size, self.chunk_size, len(sizes))
-        return head + sizes.tobytes()
+        return container_head(self.algorithm, self.element_type, self.original_size, self.chunk_size) + sizes.tobytes()
+
+
+def container_head(algorithm: Algorithm, element_type: ElementType, original_size: int, chunk_size: int) -> bytes:
+    """The header alone, for writers that have the size table as bytes; nothing is checked (`GpuContainer` does)."""
+    return _HEADER.pack(CONTAINER_MAGIC, algorithm, element_type, original_size, chunk_size, -(-original_size // chunk_size))
 
 
 def parse_container(payload: Buffer) -> GpuContainer:
