@@ -1,9 +1,10 @@
 """Speed and ratio of the GPU codecs on one device, from ordinary memory to ordinary memory.
 
-A stream of 2 GiB (64 MiB of a named workload, repeated in memory; chunks are compressed on their own, so repetition gains nothing) lies in ordinary
-pageable memory, as frames of 4 MiB. Encoding ends when the last framed byte (S4F2 header, FCG1 container, CRC32C) lies in ordinary memory, decoding
-when the last plain byte does and every CRC32C was compared. Windows of 256 MiB are handed over from a few threads, as a server's requests would,
-and results are let go of once they were counted. Every stream is also decoded and compared in full, zstd chunks with libzstd on the CPU too.
+A stream of 2 GiB (64 MiB of a named workload, repeated in memory; chunks are compressed on their own, so repetition gains nothing) lies in
+ordinary pageable memory, as frames of 4 MiB. Encoding ends when the last framed byte (S4F2 header, FCG1 container, CRC32C) lies in ordinary
+memory, decoding when the last plain byte does and every CRC32C was compared. Windows of the stream are handed over from a few threads, as a
+server's requests would, and results are let go of once they were counted. Every stream is also decoded and compared in full, zstd chunks
+with libzstd on the CPU too.
 
     python gpu_pipeline.py [--json FILE] [--gib N] [--rounds N] [--workloads a,b] [--codecs a,b]
 
@@ -26,9 +27,10 @@ from typing import Any
 
 import numpy as np
 import zstandard
+from s4_format import Algorithm, CodecId, FrameHeader, parse_container, parse_frame_header
+
 from s4_codecs.gpu import probe
 from s4_codecs.testing.workloads import WORKLOADS
-from s4_format import Algorithm, CodecId, FrameHeader, parse_container, parse_frame_header
 
 MIB = 1 << 20
 FRAME_BYTES = 4 * MIB
@@ -188,6 +190,12 @@ def small_objects(pipeline: Any, data: bytes, rounds: int) -> dict[str, Any]:
     }
 
 
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Speed and ratio of the GPU codecs")
@@ -208,8 +216,7 @@ def main() -> None:
     with get_context("fork").Pool(len(names)) as processes:  # before CUDA is there: it does not survive a fork
         seeds = dict(processes.map(seed, names))
     device = probe.require()
-    from s4_codecs.gpu.pipeline import Pipeline, PipelineSettings
-    from s4_codecs.gpu.stages import stage_rates
+    from s4_codecs.gpu.pipeline import Pipeline, PipelineSettings  # noqa: PLC0415 -- it imports CUDA
 
     overrides = {"lanes": asked.lanes, "batch_bytes": asked.batch_mib and asked.batch_mib * MIB}
     settings = PipelineSettings(device_bytes=device.memory_bytes // 2, **{name: value for name, value in overrides.items() if value})
@@ -226,8 +233,9 @@ def main() -> None:
         "rounds": asked.rounds,
         "streams": [],
     }
-    print(f"{device.name}, CUDA {device.cuda_runtime}, nvCOMP {device.nvcomp}, {os.cpu_count()} CPUs; GB/s of plaintext, medians of {asked.rounds}")
-    print(f"{'workload':14}{'codec':18}{'ratio':>9}{'encode':>9}{'decode':>9}{'device enc':>12}{'device dec':>12}  elements")
+    say(f"{device.name}, CUDA {device.cuda_runtime}, nvCOMP {device.nvcomp}, {os.cpu_count()} CPUs")
+    say(f"GB/s of plaintext, medians of {asked.rounds}")
+    say(f"{'workload':14}{'codec':18}{'ratio':>9}{'encode':>9}{'decode':>9}  elements")
     for name in names:
         stream = np.tile(np.frombuffer(seeds[name], np.uint8), -(-report["stream_bytes"] // len(seeds[name])))[: report["stream_bytes"]]
         view = memoryview(stream)  # type: ignore[arg-type]
@@ -236,9 +244,10 @@ def main() -> None:
             codec = next(codec for codec in CODECS if codec.label == label)
             row = {"workload": name} | measure(pipeline, codec, frames, asked.rounds)
             report["streams"].append(row)
-            print(f"{name:14}{label:18}{row['ratio']:9.2f}{row['encode_gbps']:9.1f}{row['decode_gbps']:9.1f}  {','.join(row['elements'])}", flush=True)
+            figures = f"{row['ratio']:9.2f}{row['encode_gbps']:9.1f}{row['decode_gbps']:9.1f}"
+            say(f"{name:14}{label:18}{figures}  {','.join(row['elements'])}")
     report["small_objects"] = small_objects(pipeline, seeds[names[0]], asked.rounds)
-    print(f"1000 objects of 8 KiB: {report['small_objects']}")
+    say(f"1000 objects of 8 KiB: {report['small_objects']}")
     pipeline.close()
     if asked.json:
         asked.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -12,9 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from s4_codecs.gpu.library import METHODS, Chunks, Scratch
 from s4_format import crc32c
 from s4_format.gpu_container import Algorithm, ElementType
+
+from s4_codecs.gpu.library import METHODS, Chunks, Scratch
 
 
 class CUDARuntimeError(RuntimeError):
@@ -112,7 +113,9 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
     """cupy as above; the modules of the pipeline are imported anew inside, and forgotten afterwards."""
     runtime = Runtime(limit)
     cupy, cuda = ModuleType("cupy"), ModuleType("cupy.cuda")
-    cuda.__dict__.update(runtime=runtime, Stream=Stream, Event=Event, PinnedMemory=bytearray, PinnedMemoryPointer=lambda memory, _offset: memory)
+    cuda.__dict__.update(
+        runtime=runtime, Stream=Stream, Event=Event, PinnedMemory=bytearray, PinnedMemoryPointer=lambda memory, _offset: memory
+    )
     cupy.__dict__.update(cuda=cuda, RawKernel=RawKernel)
     real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cupy"}
     _forget_pipeline()
@@ -178,7 +181,9 @@ class FakeApi:
         assert stream == 7
         assert scratch.size >= chunks.count * chunk_bytes
         self.library.calls += 1
-        sources, sizes, targets, written = (_words(at, chunks.count) for at in (chunks.sources, chunks.source_sizes, chunks.targets, chunks.target_sizes))
+        sources, sizes, targets, written = (
+            _words(at, chunks.count) for at in (chunks.sources, chunks.source_sizes, chunks.targets, chunks.target_sizes)
+        )
         statuses = np.frombuffer((ctypes.c_uint32 * chunks.count).from_address(chunks.statuses), np.uint32)
         for number in range(chunks.count):
             assert sources[number] % 16 == 0
@@ -212,5 +217,5 @@ class FakeApi:
             ctypes.memmove(int(targets[number]), plain, len(plain) if fits else 0)
 
 
-def _words(address: int, count: int) -> Any:  # noqa: ANN401 -- an array that writes through
+def _words(address: int, count: int) -> Any:
     return np.frombuffer((ctypes.c_uint64 * count).from_address(address), np.uint64)

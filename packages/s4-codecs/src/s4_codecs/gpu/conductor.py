@@ -1,8 +1,7 @@
 """One thread that speaks to the device, and threads that copy for it.
 
-A batch is a generator (`lane.py`). It yields what it waits for: copies between places in host memory, which the copying threads make, or the device
-(None). All of Python's work is done by one thread, because handing the interpreter's lock from thread to thread hundreds of times a batch takes
-several times longer than the work itself; the other threads hold it only to fetch their next order.
+A batch is a generator (`lane.py`). It yields what it waits for: copies in host memory, which the copying threads make, or the device (None). All of Python's work is done by one thread, because handing the interpreter's lock from thread to thread hundreds of times a
+batch takes several times longer than the work itself; the other threads hold it only to fetch their next order.
 """
 
 import threading
@@ -153,7 +152,9 @@ class Conductor:
             self._device.put(job)
             return
         pieces = [
-            (job, target + at, source + at, min(_PIECE_BYTES, size - at)) for target, source, size in wanted for at in range(0, size, _PIECE_BYTES)
+            (job, target + at, source + at, min(_PIECE_BYTES, size - at))
+            for target, source, size in wanted
+            for at in range(0, size, _PIECE_BYTES)
         ]
         job.copies_left = len(pieces)
         for piece in pieces:

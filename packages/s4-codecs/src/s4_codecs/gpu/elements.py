@@ -17,7 +17,8 @@ _NEVER = np.iinfo(np.uint64).max
 class Trial:
     """What is compressed to learn the best type of each span.
 
-    A type is allowed for a span whose size is a multiple of its width: what does not fill a value does not come back otherwise (wire-format.md 10).
+    A type is allowed for a span whose size is a multiple of its width: what does not fill a value does not come back otherwise
+    (wire-format.md 10).
     """
 
     fallback: ElementType

@@ -29,13 +29,16 @@ def configure(settings: "PipelineSettings") -> None:
 
 
 def pipeline() -> "Pipeline | None":
-    """The pipeline, None when there is no device, or it has failed (`missing` says what). Nothing of CUDA is imported before the first call."""
+    """The pipeline, None when there is no device, or it has failed (`missing` says what).
+
+    Nothing of CUDA is imported before the first call.
+    """
     device = probe.device()
     if device is None:
         return None
     made = _pipelines.get(os.getpid())
     if made is None:
-        from s4_codecs.gpu.pipeline import Pipeline
+        from s4_codecs.gpu.pipeline import Pipeline  # noqa: PLC0415 -- it imports CUDA
 
         with _lock:
             made = _pipelines.get(os.getpid())

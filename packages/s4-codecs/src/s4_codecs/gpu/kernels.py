@@ -8,10 +8,12 @@ import cupy
 _THREADS = 256
 _BLOCKS_PER_CHUNK = 4
 
-# Words are written whole and put together from two words read, since source and target are seldom aligned alike. No word is touched that holds no byte
-# of the source, so nothing outside the allocation is read.
+# Words are written whole and put together from two words read, since source and target are seldom aligned alike. No word is touched that
+# holds no byte of the source, so nothing outside the allocation is read.
 _SOURCE = r"""
-extern "C" __global__ void copy_chunks(const unsigned long long *sources, const unsigned long long *targets, const unsigned long long *sizes) {
+extern "C" __global__ void copy_chunks(
+    const unsigned long long *sources, const unsigned long long *targets, const unsigned long long *sizes
+) {
     const unsigned char *from = (const unsigned char *)sources[blockIdx.x];
     unsigned char *to = (unsigned char *)targets[blockIdx.x];
     const unsigned long long size = sizes[blockIdx.x];
@@ -31,7 +33,7 @@ extern "C" __global__ void copy_chunks(const unsigned long long *sources, const 
 
 
 @cache
-def _copy_kernel() -> Any:  # noqa: ANN401 -- cupy has no types
+def _copy_kernel() -> Any:
     return cupy.RawKernel(_SOURCE, "copy_chunks")
 
 

@@ -1,7 +1,8 @@
 """One lane of the pipeline: a stream, its buffers, and a batch at a time through them.
 
-What a lane does with a batch is a generator, which the conductor runs: it yields copies that are to be made before it goes on, or None to wait
-for the device. While one lane waits, the others go on. Memory that the device works on is not used again, grown or freed before such a wait.
+What a lane does with a batch is a generator, which the conductor runs: it yields copies that are to be made before it goes on, or None to
+wait for the device. While one lane waits, the others go on. Memory that the device works on is not used again, grown or freed before such a
+wait.
 
 Python code runs per batch and per frame, never per chunk.
 """
@@ -79,7 +80,8 @@ class _Table:
 
     def narrow(self, row: int, count: int) -> NDArray[np.uint32]:
         """The first `count` 32-bit numbers of a row."""
-        return self.rows[row].view(np.uint32)[:count]
+        numbers: NDArray[np.uint32] = self.rows[row].view(np.uint32)
+        return numbers[:count]
 
     def upload(self, first: int, stop: int, stream: int) -> None:
         """Queue the copy of rows to the device."""
@@ -101,7 +103,19 @@ class _Table:
 # Rows of the table while compressing: what is sent, what is sent later, what comes back.
 _SOURCES, _SIZES, _TARGETS, _SPANS, _SPAN_SIZES, _PACKED, _TARGET_SIZES, _STATUSES, _CHECKSUMS, _ENCODE_ROWS = range(10)
 # And while decompressing.
-_STORED, _STORED_SIZES, _ALIGNED, _PLAIN, _ROOM, _PLAIN_SPANS, _PLAIN_SPAN_SIZES, _PLAIN_SIZES, _PLAIN_STATUSES, _PLAIN_CHECKSUMS, _DECODE_ROWS = range(11)
+(
+    _STORED,
+    _STORED_SIZES,
+    _ALIGNED,
+    _PLAIN,
+    _ROOM,
+    _PLAIN_SPANS,
+    _PLAIN_SPAN_SIZES,
+    _PLAIN_SIZES,
+    _PLAIN_STATUSES,
+    _PLAIN_CHECKSUMS,
+    _DECODE_ROWS,
+) = range(11)
 
 
 class Lane:
@@ -141,7 +155,16 @@ class Lane:
     def close(self) -> None:
         """Wait for the device, then free the buffers. The lane can be used again: they grow on demand."""
         self.settle()
-        for buffer in (self._input, self._chunks, self._output, self._scratch, self._host_input, self._host_output, self._table, self._trial_table):
+        for buffer in (
+            self._input,
+            self._chunks,
+            self._output,
+            self._scratch,
+            self._host_input,
+            self._host_output,
+            self._table,
+            self._trial_table,
+        ):
             buffer.close()
 
     # ------------------------------------------------------------------------------------------------------------ compressing
@@ -173,16 +196,19 @@ class Lane:
             self._copy_in(start, source, size)
         if trial.chunks:
             self._try_elements(api, layout, stride, trial)
-            yield self._queued()
+            self._mark()
+            yield None
         elements = trial.decide(_compressed_sizes(self._trial_table) if trial.chunks else np.zeros(0, np.uint64))
         order, segments = by_element(elements, layout)
         self._compress_all(api, layout, stride, order, segments)
-        yield self._queued()
+        self._mark()
+        yield None
         sizes = np.empty(layout.count, np.uint64)
         sizes[order] = _compressed_sizes(self._table)
         starts, total = self._gather(layout, order, sizes, whole=whole)
         narrow = sizes.astype("<u4")
-        yield self._queued()
+        self._mark()
+        yield None
         if whole:
             _write_heads(self._host_output.array, starts, api.method.algorithm, batch, layout, elements, narrow)
         address, result = self._results.take(total)
@@ -192,8 +218,8 @@ class Lane:
         tables = [] if whole else [narrow[a:b].tobytes() for a, b in zip(firsts, [*firsts[1:], layout.count], strict=True)]
         return EncodedBatch(payloads, tables, elements, self._table.narrow(_CHECKSUMS, len(begins)).tolist())
 
-    def _queued(self) -> None:
-        """Mark what is queued so far; to be yielded, which waits for it."""
+    def _mark(self) -> None:
+        """What is queued so far is what `wait` waits for."""
         self._event.record(self._stream)
 
     def _reserve_for_encode(self, api: BatchedApi, layout: ChunkLayout, stride: int, trial: Trial) -> None:
@@ -320,7 +346,8 @@ class Lane:
         yield self._stage_packed(payloads, batch)
         self._copy_in(0, self._host_input.address, packed_size)
         self._decompress_all(api, layout, stored, packed, room)
-        yield self._queued()
+        self._mark()
+        yield None
         _check_decompressed(self._table)
         checksums = self._table.narrow(_PLAIN_CHECKSUMS, len(batch.sizes)).tolist()
         if any(size % ALIGNMENT for size in set(chunk_bytes)):
@@ -413,7 +440,13 @@ def _runs(frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayou
 
 
 def _write_heads(
-    host: Bytes, starts: NDArray[np.int64], algorithm: Algorithm, batch: Batch, layout: ChunkLayout, elements: list[ElementType], sizes: NDArray[np.uint32]
+    host: Bytes,
+    starts: NDArray[np.int64],
+    algorithm: Algorithm,
+    batch: Batch,
+    layout: ChunkLayout,
+    elements: list[ElementType],
+    sizes: NDArray[np.uint32],
 ) -> None:
     """Put header and size table in front of each span's chunks, where there is room for them."""
     heads = b"".join(
@@ -433,7 +466,8 @@ def _compressed_sizes(table: _Table) -> Sizes:
     statuses = table.narrow(_STATUSES, table.count)
     if statuses.any():
         raise CodecUnavailableError(f"nvCOMP could not compress a chunk: status {int(statuses[statuses != 0][0])}")
-    return table.rows[_TARGET_SIZES]
+    sizes: Sizes = table.rows[_TARGET_SIZES]
+    return sizes
 
 
 def _check_decompressed(table: _Table) -> None:

@@ -1,7 +1,7 @@
 """Where frames and their chunks lie: plain arithmetic on arrays, so that no Python runs per chunk.
 
-A batch is what one lane of the pipeline takes at once. A frame larger than a batch is cut into spans at chunk boundaries; a small frame is one span
-of one chunk. Offsets and sizes are in bytes, arrays have one entry a chunk or one a span, in order.
+A batch is what one lane of the pipeline takes at once. A frame larger than a batch is cut into spans at chunk boundaries; a small frame is
+one span of one chunk. Offsets and sizes are in bytes, arrays have one entry a chunk or one a span, in order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -133,8 +133,16 @@ def chunk_layout(sizes: tuple[int, ...], chunk_bytes: tuple[int, ...] | int = DE
     starts = span_starts[owner] + position * strides[owner]
     chunk_sizes = np.minimum(per_span[owner], span_sizes[owner] - position * per_span[owner])
     return ChunkLayout(
-        span_starts, span_sizes, counts, first, owner, position, starts.astype(np.uint64), chunk_sizes.astype(np.uint64),
-        total=int(starts[-1] + chunk_sizes[-1]), largest_chunk=int(chunk_sizes.max())
+        span_starts,
+        span_sizes,
+        counts,
+        first,
+        owner,
+        position,
+        starts.astype(np.uint64),
+        chunk_sizes.astype(np.uint64),
+        total=int(starts[-1] + chunk_sizes[-1]),
+        largest_chunk=int(chunk_sizes.max()),
     )
 
 

@@ -1,12 +1,13 @@
 """nvCOMP's batched C API, called through ctypes: no Python object per chunk, and the GIL is free during every call.
 
-The shared library is the one of the wheel `nvidia-libnvcomp-cu12` or `-cu13`. Signatures and option structs are those of its headers `nvcomp/zstd.h`,
-`bitcomp.h`, `gdeflate.h`, `ans.h` and `cascaded.h`: every options struct has 64 bytes and is passed by value, fields that are not named are zero.
-The headers of 5.3 and 6.0 agree but for two things: how the functions that size the scratch memory are called, and Cascaded's options.
+The shared library is the one of the wheel `nvidia-libnvcomp-cu12` or `-cu13`. Signatures and option structs are those of its headers
+`nvcomp/zstd.h`, `bitcomp.h`, `gdeflate.h`, `ans.h`, `cascaded.h` and `crc32.h`: every options struct of an algorithm has 64 bytes and is
+passed by value, fields that are not named are zero. The headers of 5.3 and 6.0 agree but for two things: how the functions that size the scratch
+memory are called, and Cascaded's options.
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import pack
 from typing import Final
@@ -204,8 +205,8 @@ class Library:
 class BatchedApi:
     """The batched functions of one algorithm. Sizes are in bytes, addresses are the device's. Thread-safe.
 
-    Every call raises NvcompError when nvCOMP refuses it. Compression and decompression are only queued on the stream; what became of the chunks is
-    in `Chunks.statuses` and `Chunks.target_sizes` once the stream is synchronised.
+    Every call raises NvcompError when nvCOMP refuses it. Compression and decompression are only queued on the stream; what became of the
+    chunks is in `Chunks.statuses` and `Chunks.target_sizes` once the stream is synchronised.
     """
 
     def __init__(self, handle: ctypes.CDLL, major: int, method: Method) -> None:
@@ -241,7 +242,10 @@ class BatchedApi:
         """Bytes of scratch memory for compressing `count` chunks of at most `chunk_bytes`, whatever their element type."""
         ask = self._compress_size
         every = self._compress_options.values()
-        return self._once(("compress", count, chunk_bytes), lambda: max(_scratch(ask, count, chunk_bytes, options, self._stream_of_size) for options in every))
+        return self._once(
+            ("compress", count, chunk_bytes),
+            lambda: max(_scratch(ask, count, chunk_bytes, options, self._stream_of_size) for options in every),
+        )
 
     def decompress_scratch(self, count: int, chunk_bytes: int) -> int:
         """Bytes of scratch memory for decompressing `count` chunks to at most `chunk_bytes` each."""
@@ -291,11 +295,11 @@ class BatchedApi:
             found = self._sizes[key] = ask()
         return found
 
-    def _bind(self, handle: ctypes.CDLL, name: str, argument_types: list[type]) -> Callable[..., int]:
+    def _bind(self, handle: ctypes.CDLL, name: str, argument_types: Sequence[type]) -> Callable[..., int]:
         return _function(handle, f"nvcompBatched{self.method.prefix}{name}", argument_types)
 
 
-def _function(handle: ctypes.CDLL, name: str, argument_types: list[type]) -> Callable[..., int]:
+def _function(handle: ctypes.CDLL, name: str, argument_types: Sequence[type]) -> Callable[..., int]:
     try:
         function = getattr(handle, name)
     except AttributeError as error:

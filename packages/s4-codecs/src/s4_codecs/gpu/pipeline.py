@@ -95,8 +95,8 @@ class Pipeline:
         self.pinned_budget = Budget("pinned", self.settings.pinned_bytes)
         self.staging = StagingPool(self.pinned_budget, buffer_bytes=self.settings.staging_buffer_bytes)
         self.results = ResultPool(self.settings.idle_result_bytes)
-        self.out_of_memory: Counter[Algorithm] = Counter()
-        """Calls that found no memory."""
+        self.out_of_memory: Counter[object] = Counter()
+        """Batches that found no memory, by algorithm."""
         self._library = library
         self._apis: dict[object, BatchedApi] = {}
         self._lock = threading.Lock()
@@ -104,9 +104,7 @@ class Pipeline:
             Lane(library, device=self.device_budget, pinned=self.pinned_budget, results=self.results, is_pinned=self.staging.owns)
             for _ in range(self.settings.lanes)
         ]
-        self._conductor = Conductor(
-            lanes, copiers=self.settings.copiers, limit=self._lanes_that_fit, ran_out=lambda kind: self.out_of_memory.update([kind])
-        )
+        self._conductor = Conductor(lanes, copiers=self.settings.copiers, limit=self._lanes_that_fit, ran_out=self._ran_out)
 
     @property
     def failure(self) -> str | None:
@@ -184,6 +182,9 @@ class Pipeline:
             if api is None:
                 api = self._apis[algorithm] = self._library.api(algorithm)
             return api
+
+    def _ran_out(self, algorithm: object) -> None:
+        self.out_of_memory[algorithm] += 1
 
     def _lanes_that_fit(self, algorithm: object) -> int:
         """How many full batches of this algorithm the device budget has room for at once."""

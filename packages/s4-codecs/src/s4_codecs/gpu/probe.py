@@ -56,13 +56,13 @@ def require(codec: CodecId | None = None) -> Device:
 
 
 @cache
-def _probe(process: int) -> Device | str:  # noqa: ARG001 -- a cache key: what a parent process found is not its child's
+def _probe(_process: int) -> Device | str:
     try:
-        import cupy
+        import cupy  # noqa: PLC0415 -- only when asked
     except ImportError as error:
         return f"cupy cannot be imported ({error}); {INSTALL} brings it"
     try:
-        from nvidia.libnvcomp import load_library
+        from nvidia.libnvcomp import load_library  # noqa: PLC0415
     except ImportError as error:
         return f"nvCOMP cannot be imported ({error}); {INSTALL} brings it"
     try:
@@ -76,7 +76,7 @@ def _probe(process: int) -> Device | str:  # noqa: ARG001 -- a cache key: what a
         return f"CUDA says {error}"
 
 
-def _describe(cupy: Any, library: Library) -> Device | str:  # noqa: ANN401 -- cupy has no types
+def _describe(cupy: Any, library: Library) -> Device | str:
     runtime = cupy.cuda.runtime
     if not runtime.getDeviceCount():
         return "no device is visible"
