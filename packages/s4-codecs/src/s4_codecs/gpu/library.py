@@ -2,8 +2,8 @@
 
 The shared library is the one of the wheel `nvidia-libnvcomp-cu12` or `-cu13`. Signatures and option structs are those of its headers
 `nvcomp/zstd.h`, `bitcomp.h`, `gdeflate.h`, `ans.h`, `cascaded.h` and `crc32.h`: every options struct of an algorithm has 64 bytes and is
-passed by value, fields that are not named are zero. The headers of 5.3 and 6.0 agree but for two things: how the functions that size the scratch
-memory are called, and Cascaded's options.
+passed by value, fields that are not named are zero. The headers of 5.3 and 6.0 agree but for two things: how the functions that size the
+scratch memory are called, and Cascaded's options.
 """
 
 import ctypes
