@@ -1,6 +1,6 @@
 """One thread that speaks to the device, and threads that copy for it.
 
-A batch is a generator (`lane.py`). It yields what it waits for: copies in host memory, which the copying threads make, or the device (None).
+A batch is a generator (`lane.py`). It yields what it waits for: copies in host memory, which other threads make, or the device (None).
 All of Python's work is done by one thread, because handing the interpreter's lock from thread to thread hundreds of times a batch takes
 several times longer than the work itself; the other threads hold it only to fetch their next order.
 """

@@ -231,7 +231,7 @@ _memcpy.restype = ctypes.c_void_p
 
 
 def copy(target: int, source: int, size: int) -> None:
-    """Copy between addresses of host memory without the GIL, which `ctypes.memmove` holds. numpy's copies are half as fast in many threads."""
+    """Copy within host memory without the GIL, which `ctypes.memmove` holds. numpy's copies are half as fast in many threads."""
     _memcpy(target, source, size)
 
 
