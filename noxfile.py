@@ -35,6 +35,8 @@ DIST = ROOT / "dist"
 E2E = ROOT / "tests-e2e"
 PACKAGES = ("s4-format", "s4-codecs", "s4-gateway", "s4fs", "s4-tools")
 GATEWAY = ("s4-gateway",)
+# Suites that take minutes run in processes beside each other.
+SIDE_BY_SIDE = {"s4-gateway": ("-n", "2")}
 BY_PACKAGE = nox.parametrize("package", [nox.param(package, id=package) for package in PACKAGES])
 
 # Third-party servers of the e2e suite: Go module and version, built once into the cache folder.
@@ -273,7 +275,7 @@ def unit(session: nox.Session, package: str) -> None:
     """Unit tests of one package: those in its sdist, against its installed wheel and only the siblings that it needs."""
     _install(session, (package,), *_test_tools(package), testing=True)
     session.chdir(_unpacked_tests(session, package))
-    _pytest(session, f"unit-{package}", *session.posargs)
+    _pytest(session, f"unit-{package}", *SIDE_BY_SIDE.get(package, ()), *session.posargs)
 
 
 @nox.session(requires=["build"])
@@ -303,7 +305,7 @@ def minimums(session: nox.Session, package: str) -> None:
     session.chdir(_unpacked_tests(session, package))
     # What is random and long proves our logic, once: not what that depends on.
     chosen = ("-m", "not histories") if package == "s4-gateway" else ()
-    _pytest(session, f"minimums-{package}", *chosen, *session.posargs)
+    _pytest(session, f"minimums-{package}", *SIDE_BY_SIDE.get(package, ()), *chosen, *session.posargs)
 
 
 @nox.session(requires=["build"])
