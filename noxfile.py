@@ -85,8 +85,8 @@ def _tools(environment: str) -> list[str]:
 
 
 def _test_tools(package: str) -> list[str]:
-    """Only the gateway's tests need more than s4-format's own: whatever else is installed could hide a missing dependency."""
-    return _tools("default" if package == "s4-gateway" else "format")
+    """No more than the package's own tests need: whatever else is installed could hide a missing dependency."""
+    return _tools({"s4-gateway": "default", "s4-codecs": "codecs"}.get(package, "format"))
 
 
 def _stem(package: str) -> str:

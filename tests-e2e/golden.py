@@ -3,11 +3,12 @@
 import gzip
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from s4_format import CodecId, FrameHeader
 from servers.behind import Stored
 
 PACKAGES = Path(__file__).resolve().parent.parent / "packages"
@@ -55,6 +56,22 @@ def goldens() -> tuple[Golden, ...]:
 def with_outcome(outcome: str) -> list[Golden]:
     """Those with this outcome."""
     return [golden for golden in goldens() if golden.outcome == outcome]
+
+
+def of(identity: str) -> Golden:
+    """The one with this id."""
+    return next(golden for golden in goldens() if golden.id == identity)
+
+
+def without_decoder() -> list[Golden]:
+    """Objects of a codec that only a device decodes, made of those that lie here: a bare payload, and a frame behind others."""
+    bare, framed = of("refcode/unframed_nvcomp-bitcomp"), of("refcode/mixed_padded")
+    renamed = replace(bare.stored, metadata={**bare.stored.metadata, "s4-codec": CodecId.NVCOMP_ANS.label})
+    longer = replace(framed.stored, body=framed.stored.body + FrameHeader(CodecId.NVCOMP_ANS, 5, 9, 0).pack() + bytes(9))
+    return [
+        replace(bare, id="ans/bare", outcome="unavailable", stored=renamed),
+        replace(framed, id="ans/behind others", outcome="unavailable", stored=longer),
+    ]
 
 
 def sidecar_of(golden: Golden) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The golden objects of `golden/objects.json`."""
+"""The golden objects of `golden/objects.json`, and the payloads of GPU codecs of `golden/payloads.json`."""
 
 import gzip
 import json
@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
+
+from s4_format import CodecId, FrameHeader, Manifest, codec_from_label
+
+from s4_codecs.nvcomp.host_library import find_library
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -21,7 +25,8 @@ class GoldenObject:
     outcome: Literal["plain", "unavailable", "encrypted"]
     size: int | None = None
     sha256: str | None = None
-    codec: str | None = None
+    extra: str | None = None
+    """The extra without which it cannot be decoded; with "unavailable", one that is not installed here."""
     dictionary: bytes | None = field(default=None, repr=False)
     frames: tuple[tuple[int, int], ...] = ()
 
@@ -36,6 +41,61 @@ class GoldenObject:
 def golden_objects() -> tuple[GoldenObject, ...]:
     """All of them, in the order of the list."""
     return tuple(_read(entry) for entry in json.loads((GOLDEN / "objects.json").read_text()))
+
+
+@dataclass(frozen=True)
+class GoldenPayload:
+    """A container that nvCOMP filled, and what it must decode to."""
+
+    id: str
+    file: Path
+    stored_sha256: str
+    codec: CodecId
+    size: int
+    sha256: str
+    crc32c: int
+    extra: str | None
+    error: str | None
+    """The reason for which it cannot be decoded: nvCOMP does not bring back every input."""
+
+    @property
+    def body(self) -> bytes:
+        """The container."""
+        return self.file.read_bytes()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The metadata of an object that is this payload and nothing else."""
+        return Manifest(codec=self.codec, original_size=self.size, compressed_size=len(self.body), crc32c=self.crc32c)
+
+    @property
+    def frame(self) -> bytes:
+        """The payload as the only frame of a body."""
+        return FrameHeader(self.codec, self.size, len(self.body), self.crc32c).pack() + self.body
+
+
+@cache
+def golden_payloads() -> tuple[GoldenPayload, ...]:
+    """All of them, in the order of the list."""
+    return tuple(
+        GoldenPayload(
+            id=entry["id"],
+            file=GOLDEN / entry["payload"],
+            stored_sha256=entry["stored_sha256"],
+            codec=codec_from_label(entry["codec"]),
+            size=entry["size"],
+            sha256=entry["sha256"],
+            crc32c=entry["crc32c"],
+            extra=entry.get("extra"),
+            error=entry.get("error"),
+        )
+        for entry in json.loads((GOLDEN / "payloads.json").read_text())
+    )
+
+
+def missing(extra: str | None) -> bool:
+    """Whether this extra, which some golden bytes need, is not installed."""
+    return extra == "nvcomp-cpu" and find_library() is None
 
 
 def golden(object_id: str) -> GoldenObject:
@@ -55,10 +115,10 @@ def _read(entry: dict) -> GoldenObject:
         file=GOLDEN / entry["body"],
         stored_sha256=entry["stored_sha256"],
         metadata=entry["metadata"],
-        outcome=entry["outcome"],
+        outcome="unavailable" if missing(entry.get("extra")) else entry["outcome"],
         size=entry.get("size"),
         sha256=entry.get("sha256"),
-        codec=entry.get("codec"),
+        extra=entry.get("extra"),
         dictionary=(GOLDEN / dictionary).read_bytes() if dictionary else None,
         frames=tuple((codec, size) for codec, size in entry.get("frames", ())),
     )

@@ -127,8 +127,8 @@ def test_frames_outside_the_range_are_not_decoded() -> None:
     """Damage and missing codecs outside the range do not matter; nothing behind its stop is even parsed."""
     bad = bytearray(frame(log(1000)))
     bad[-1] ^= 1
-    gpu = frame(b"gpu", codec=CodecId.NVCOMP_ZSTD)
-    body = bytes(bad) + gpu + frame(b"wanted") + frame(b"unwanted")[:20] + b"garbage"
+    missing = frame(b"gpu", codec=CodecId.NVCOMP_GANS)
+    body = bytes(bad) + missing + frame(b"wanted") + frame(b"unwanted")[:20] + b"garbage"
     assert run(ObjectDecoder(start=1003, stop=1009), body) == b"wanted"
     assert run(ObjectDecoder(start=1004, stop=1005), body) == b"a"
     with pytest.raises(CodecUnavailableError):

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s4_format import Buffer, CodecId, iter_frames
+from s4_format import Algorithm, Buffer, CodecId, FrameHeader, PayloadManifest, crc32c, iter_frames
 
 from s4_codecs import (
     CodecUnavailableError,
@@ -31,6 +31,8 @@ from s4_codecs import (
 )
 from s4_codecs.testing.batch import HostBatchCodec, provided
 from s4_codecs.testing.workloads import log, noise
+
+from .container_writers import container, zstd_frame
 
 MIB = 1 << 20
 FRAME = 64 * 1024
@@ -184,6 +186,21 @@ def test_payload_decoders_are_driven_alike(pool: CountingPool, codec: str) -> No
 
     assert run_clean(main) == DATA
     assert b"".join(decode_threaded(PayloadDecoder(None), sliced(DATA, 999), workers=2)) == DATA
+
+
+def test_what_another_process_decodes_stays_off_the_loop(pool: CountingPool) -> None:
+    """Payloads of GPU codecs are decoded by the pool however small they are, as frames and bare."""
+    payload = container(Algorithm.ZSTD, zstd_frame, b"small")
+    facts = PayloadManifest(CodecId.NVCOMP_ZSTD, 5, len(payload), crc32c(b"small"))
+    frame = FrameHeader(CodecId.NVCOMP_ZSTD, 5, len(payload), crc32c(b"small")).pack() + payload
+    for decoder, body in ((ObjectDecoder(), frame), (PayloadDecoder(facts), payload)):
+        before = pool.ran
+
+        async def main() -> bytes:
+            return b"".join([bytes(piece) async for piece in decode_async(decoder, arriving([body]), pool=pool)])  # noqa: B023 (called at once)
+
+        assert run_clean(main) == b"small"
+        assert pool.ran > before
 
 
 def test_input_is_taken_as_output_is(pool: CountingPool) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from s4_format import FormatError, FrameError, Manifest, iter_frames
+from s4_format import CodecId, FormatError, FrameError, FrameHeader, Manifest, iter_frames
 
 from s4_codecs import (
     CodecError,
@@ -18,7 +18,7 @@ from s4_codecs import (
 )
 from s4_codecs.zstd_dict import ZstdDictCodec
 
-from .golden import GOLDEN, GoldenObject, by_outcome, golden, golden_objects
+from .golden import GOLDEN, GoldenObject, by_outcome, golden, golden_objects, golden_payloads
 
 REFERENCE = EncodeOptions(frame_policy=FramePolicy.REFERENCE)
 
@@ -31,10 +31,12 @@ def named(entry: GoldenObject) -> str:
 def test_the_corpus_is_complete() -> None:
     """No golden file is missing, changed or unlisted."""
     listed = {entry.file.relative_to(GOLDEN).as_posix(): entry.stored_sha256 for entry in golden_objects()}
-    others = {"objects.json", "PROVENANCE.md", "cases/dispatcher_cases.jsonl", "gateway/zstd_dict.bin"}
+    listed |= {entry.file.relative_to(GOLDEN).as_posix(): entry.stored_sha256 for entry in golden_payloads()}
+    others = {"objects.json", "payloads.json", "PROVENANCE.md", "cases/dispatcher_cases.jsonl", "gateway/zstd_dict.bin"}
     found = {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*") if path.is_file()}
 
     assert len(by_outcome("plain")) >= 15
+    assert len(golden_payloads()) >= 25
     assert found == set(listed) | others
     assert {name: hashlib.sha256((GOLDEN / name).read_bytes()).hexdigest() for name in listed} == listed
 
@@ -59,15 +61,16 @@ def test_ranges_of_plain_bodies(entry: GoldenObject) -> None:
         assert decode_object(entry.body, entry.metadata, start=start, stop=stop, dictionary=entry.dictionary) == whole[start:stop]
 
 
-@pytest.mark.parametrize("entry", by_outcome("unavailable"), ids=named)
-def test_gpu_bodies_are_refused_by_name(entry: GoldenObject) -> None:
+@pytest.mark.usefixtures("no_nvcomp")
+@pytest.mark.parametrize("entry", [entry for entry in golden_objects() if entry.extra], ids=named)
+def test_what_needs_an_extra_is_refused_by_name(entry: GoldenObject) -> None:
     """What no codec here can decode is an error that names codec and extra, never raw bytes."""
     with pytest.raises(CodecUnavailableError) as caught:
         decode_object(entry.body, entry.metadata)
 
     assert caught.value.codec is not None
-    assert (caught.value.codec.label, caught.value.extra) == (entry.codec, "gpu")
-    assert "s4-codecs[gpu]" in str(caught.value)
+    assert (caught.value.codec.label, caught.value.extra) == (entry.metadata["s4-codec"], entry.extra)
+    assert f"s4-codecs[{entry.extra}]" in str(caught.value)
 
 
 @pytest.mark.parametrize("entry", by_outcome("encrypted"), ids=named)
@@ -83,17 +86,18 @@ def test_frames_of_a_mixed_body() -> None:
     frames = list(iter_frames(entry.body))
 
     assert tuple((int(frame.header.codec), frame.header.original_size) for frame in frames) == entry.frames
-    decodable = [frame for frame in frames if frame.header.codec.label.startswith(("cpu-", "passthrough"))]
-    assert [len(decode_frame(frame.header, frame.payload)) for frame in decodable] == [1000, 12, 2000, 0]
+    assert [len(decode_frame(frame.header, frame.payload)) for frame in frames] == [1000, 12, 2000, 1, 4096, 0]
 
 
 def test_a_range_needs_only_the_codecs_of_its_frames() -> None:
-    """GPU frames outside the range are skipped."""
-    entry = golden("refcode/mixed_padded")
+    """Frames outside the range are skipped, also those that nothing here can decode."""
+    reserved = FrameHeader(CodecId.NVCOMP_GANS, 5, 9, 0).pack() + bytes(9)
+    body = golden("refcode/mixed_padded").body + reserved
+    manifest = Manifest(framed=True, codec=CodecId.CPU_ZSTD)
 
-    assert len(decode_object(entry.body, entry.metadata, start=0, stop=3012)) == 3012
+    assert len(decode_object(body, manifest, start=0, stop=7109)) == 7109
     with pytest.raises(CodecUnavailableError):
-        decode_object(entry.body, entry.metadata, start=0, stop=3013)
+        decode_object(body, manifest, start=0, stop=7110)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from s4_format import CodecId
 
-from s4_codecs import CodecUnavailableError, DictionaryError, Reason, available_codecs, codec_for, gpu_available
+from s4_codecs import CodecUnavailableError, DictionaryError, Reason, available_codecs, codec_for
 from s4_codecs.zstd import ZstdCodec
 
-HERE = {CodecId.PASSTHROUGH, CodecId.CPU_ZSTD, CodecId.CPU_ZSTD_DICT, CodecId.CPU_GZIP}
+HERE = {CodecId.PASSTHROUGH, CodecId.CPU_ZSTD, CodecId.CPU_ZSTD_DICT, CodecId.CPU_GZIP, CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_GDEFLATE}
 
 
 def test_our_codecs_are_registered() -> None:
@@ -55,11 +55,6 @@ def test_unknown_options_are_refused() -> None:
 @pytest.mark.parametrize(
     ("codec", "extra"),
     [
-        (CodecId.NVCOMP_ZSTD, "gpu"),
-        (CodecId.NVCOMP_BITCOMP, "gpu"),
-        (CodecId.NVCOMP_GDEFLATE, "gpu"),
-        (CodecId.NVCOMP_ANS, "gpu"),
-        (CodecId.NVCOMP_CASCADED, "gpu"),
         (CodecId.CPU_COLUMNAR, "columnar"),
         (CodecId.NVCOMP_GANS, None),
         (CodecId.DIETGPU_ANS, None),
@@ -76,11 +71,6 @@ def test_unknown_labels_are_unavailable() -> None:
     """A label that names no codec at all is refused."""
     with pytest.raises(CodecUnavailableError, match="no codec is called 'lz5'"):
         codec_for("lz5")
-
-
-def test_no_gpu_here() -> None:
-    """Without a GPU codec there is no GPU."""
-    assert gpu_available() is bool({CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP} & available_codecs())
 
 
 @pytest.fixture
@@ -119,10 +109,11 @@ def test_another_package_provides_a_codec(plugin) -> None:
         """
         import s4_codecs
         known = s4_codecs.available_codecs()
-        print("s4_plugin" in sys.modules, s4_codecs.codec_for("cpu-columnar").name, "s4_plugin" in sys.modules, len(known))
+        listed = 64 in known
+        print("s4_plugin" in sys.modules, s4_codecs.codec_for("cpu-columnar").name, "s4_plugin" in sys.modules, listed)
         """,
     )
-    assert out == "False cpu-columnar True 5"
+    assert out == "False cpu-columnar True True"
 
 
 def test_two_providers_are_an_error(plugin) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s4_format import Algorithm, ContainerError, ElementType, GpuContainer, Reason, parse_container
+from s4_format import (
+    Algorithm,
+    ContainerError,
+    ElementType,
+    GpuContainer,
+    Reason,
+    container_head_size,
+    parse_container,
+    parse_container_head,
+)
 from s4_format.testing import containers
 
 from . import golden_files
@@ -75,6 +84,19 @@ def test_what_is_packed_is_parsed(drawn: tuple[GpuContainer, bytes], junk: bytes
     assert all(size == made.chunk_size for size in sizes[:-1])
     offsets = found.chunk_offsets()
     assert [payload[start:stop] for start, stop in pairwise(offsets)] == [bytes(part) for part, _ in parts]
+
+
+@given(containers())
+def test_heads_are_parsed_without_chunks(drawn: tuple[GpuContainer, bytes]) -> None:
+    """Header and size table are enough for a reader to whom the chunks have still to come; the header tells how much that is."""
+    made, _ = drawn
+    head = made.pack()
+    assert container_head_size(head[:24]) == len(head) == made.table_end
+    assert parse_container_head(head) == made
+    for end in range(24, len(head)):
+        with pytest.raises(ContainerError) as caught:
+            parse_container_head(head[:end])
+        assert caught.value.reason is Reason.PAYLOAD_TRUNCATED
 
 
 @given(containers())

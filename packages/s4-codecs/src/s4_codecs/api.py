@@ -29,10 +29,11 @@ from s4_codecs.checksums import Digests
 from s4_codecs.decode import open_decoder
 from s4_codecs.drive import decode_threaded, encode_threaded
 from s4_codecs.encode import RAW_PASSTHROUGH_LIMIT, ObjectEncoder
+from s4_codecs.gpu import probe
 from s4_codecs.options import EncodeOptions
 from s4_codecs.payload import MAX_ORIGINAL_BYTES, decode_payload
 from s4_codecs.policy import FramePolicy
-from s4_codecs.registry import GPU_CODECS, available_codecs, codec_for
+from s4_codecs.registry import codec_for
 
 Operation: TypeAlias = Literal["compress", "decompress", "encode_object", "decode_object"]
 
@@ -218,8 +219,8 @@ def bind_index(sidecar: Buffer | Sidecar, *, source_size: int, source_etag: str 
 
 
 def gpu_available() -> bool:
-    """Whether a GPU codec is installed."""
-    return bool(GPU_CODECS & available_codecs())
+    """Whether a CUDA device can be used here: without one the `nvcomp-*` codecs read, as far as they can, and do not write."""
+    return probe.device() is not None
 
 
 def _with_digests(manifest: Manifest, data: bytes | memoryview) -> Manifest:

@@ -20,8 +20,10 @@ from s4_codecs.payload import (
     PayloadStream,
     check_limit,
     decode_frame,
+    decoding_weight,
     reading_codec,
 )
+from s4_codecs.registry import GPU_CODECS
 
 STREAM_ABOVE_BYTES = 16 << 20
 """Frames with more plaintext or payload are decoded as they arrive, in one thread; up to it they are decoded whole, in parallel.
@@ -68,10 +70,11 @@ class DecodeTask:
 
     @property
     def weight(self) -> int:
-        """Whether the work is worth another thread: `size`, since all codecs read about equally fast, but a passthrough frame only has its
-        checksum compared.
+        """Whether the work is worth another thread: `size`, since all codecs of the CPU read about equally fast, but a passthrough frame
+        only has its checksum compared.
         """
-        return self.size // _CHECKSUM_SPEED if self._header.codec is CodecId.PASSTHROUGH else self.size
+        size = self.size // _CHECKSUM_SPEED if self._header.codec is CodecId.PASSTHROUGH else self.size
+        return decoding_weight(size, waits=self._header.codec in GPU_CODECS)
 
     def collect(self, content: memoryview) -> None:
         """Take the next piece of the payload; the decoder's to call."""
@@ -222,7 +225,8 @@ class ObjectDecoder:
         last = header.original_size if self._stop is None else min(self._stop, high) - low
         codec = reading_codec(header.codec, self._dictionary)
         if max(header.original_size, header.payload_size) > STREAM_ABOVE_BYTES and isinstance(codec, StreamingCodec):
-            self._stream = PayloadStream(codec.inflater(), original_size=header.original_size, crc=header.crc32c, low=first, high=last)
+            sizes = {"original_size": header.original_size, "low": first, "high": last}
+            self._stream = PayloadStream(codec.inflater(), crc=header.crc32c, codec=header.codec, **sizes)
         else:
             self._task = DecodeTask(self._issued, header, low=first, high=last, dictionary=self._dictionary)
             self._issued += 1

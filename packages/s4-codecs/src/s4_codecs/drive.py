@@ -189,7 +189,7 @@ async def _run_async(
                     window.append(_start(work, pool, inline_below))
                     continue
                 steps = iter(work)
-                executor = pool if work.size >= inline_below else None
+                executor = pool if work.weight >= inline_below else None
                 while (piece := await _step(steps, executor)) is not None:
                     yield piece
             while window and (chunk is None or window[0].done()):

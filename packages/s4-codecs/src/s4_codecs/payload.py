@@ -1,5 +1,6 @@
 """Decoding one payload, whole or as it arrives, with every check of wire-format.md 2.2."""
 
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -8,7 +9,7 @@ from s4_format import Buffer, CodecId, FrameHeader, PayloadManifest, crc32c
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.abc import Codec, Inflater, StreamingCodec
 from s4_codecs.errors import CodecUnavailableError, CrcMismatchError, Reason, SizeLimitError, SizeMismatchError
-from s4_codecs.registry import codec_for
+from s4_codecs.registry import GPU_CODECS, codec_for
 
 MAX_ORIGINAL_BYTES = 5 << 30
 """What one payload may decode to unless the caller says otherwise: the largest single PUT."""
@@ -67,6 +68,11 @@ def check_limit(original_size: int, limit: int) -> None:
         raise SizeLimitError(f"{original_size} bytes promised, at most {limit} allowed")
 
 
+def decoding_weight(size: int, *, waits: bool) -> int:
+    """Whether decoding is worth another thread: about `size`, but never on the event loop's where a process or a device is waited for."""
+    return sys.maxsize if waits else size
+
+
 @lru_cache(maxsize=32)
 def reading_codec(codec: CodecId, dictionary: bytes | None) -> Codec:
     """The codec that decodes payloads of this id.
@@ -97,9 +103,20 @@ class PayloadStream:
 
     Args:
         original_size, crc: what the plaintext must have; None for bytes that promise nothing.
+        codec: the inflater's.
     """
 
-    def __init__(self, inflater: Inflater, *, original_size: int | None, crc: int | None, low: int = 0, high: int | None = None) -> None:
+    def __init__(
+        self,
+        inflater: Inflater,
+        *,
+        original_size: int | None,
+        crc: int | None,
+        low: int = 0,
+        high: int | None = None,
+        codec: CodecId | None = None,
+    ) -> None:
+        self.waits = codec in GPU_CODECS
         self._inflater = inflater
         self._original_size = original_size
         self._expected_crc = crc
@@ -148,7 +165,7 @@ class PayloadStream:
 class DecodeStream:
     """Serial work: iterate it to the end, after everything before it and before everything behind it. Any thread may do each step."""
 
-    __slots__ = ("_data", "_last", "_stream", "size")
+    __slots__ = ("_data", "_last", "_stream", "size", "weight")
 
     serial = True
 
@@ -158,6 +175,7 @@ class DecodeStream:
         self._last = last
         self.size = len(data)
         """Stored bytes to be decoded."""
+        self.weight = decoding_weight(self.size, waits=stream.waits)
 
     def __iter__(self) -> Iterator[Buffer]:
         """Buffers of output, in order.
@@ -195,11 +213,12 @@ class PayloadDecoder:
         self._compressed_size = None if manifest is None else manifest.compressed_size
         self._fed = 0
         if manifest is None:
-            inflater, size, crc = new_inflater(CodecId.PASSTHROUGH, None), None, None
+            codec, size, crc = CodecId.PASSTHROUGH, None, None
         else:
             check_limit(manifest.original_size, max_original_size)
-            inflater, size, crc = new_inflater(manifest.codec, dictionary), manifest.original_size, manifest.crc32c
-        self._stream = PayloadStream(inflater, original_size=size, crc=crc, low=start, high=stop)
+            codec, size, crc = manifest.codec, manifest.original_size, manifest.crc32c
+        inflater = new_inflater(codec, dictionary)
+        self._stream = PayloadStream(inflater, original_size=size, crc=crc, low=start, high=stop, codec=codec)
 
     def feed(self, data: Buffer) -> list[DecodeStream]:
         """Take the next stored bytes.

@@ -43,7 +43,9 @@ from s4_format.gpu_container import (
     ElementType,
     GpuContainer,
     container_head,
+    container_head_size,
     parse_container,
+    parse_container_head,
 )
 from s4_format.index import MAX_FRAMES, MAX_SIDECAR_BYTES, SIDECAR_MAGIC, Sidecar, SseBinding, decode_sidecar, scan_frames
 from s4_format.keys import (
@@ -157,6 +159,7 @@ __all__ = [
     "codec_from_label",
     "composite_etag",
     "container_head",
+    "container_head_size",
     "crc32c",
     "decode_sidecar",
     "detect_envelope",
@@ -172,6 +175,7 @@ __all__ = [
     "padding_for",
     "padding_header",
     "parse_container",
+    "parse_container_head",
     "parse_frame_header",
     "parse_padding_header",
     "quote_etag",

@@ -146,29 +146,51 @@ def parse_container(payload: Buffer) -> GpuContainer:
     Nothing is allocated before the table is known to be there, and no more than 4 bytes a chunk.
 
     Raises:
-        ContainerError: HEADER_TRUNCATED, BAD_MAGIC, UNKNOWN_CODEC (algorithm), SIZE_LIMIT (chunk size), ENTRY_COUNT_MISMATCH (the number of
-            chunks is not that of the original size), PAYLOAD_TRUNCATED (table), INVALID_VALUE (element type), MALFORMED (an empty chunk),
-            PAYLOAD_TRUNCATED (chunks); checked in this order.
+        ContainerError: as `parse_container_head`; PAYLOAD_TRUNCATED (chunks).
     """
     view = as_view(payload)
-    if len(view) < _HEADER.size:
-        raise ContainerError(f"{len(view)} bytes are too few for a container", Reason.HEADER_TRUNCATED, offset=0)
-    magic, tag, kind, original_size, chunk_size, count = _HEADER.unpack_from(view)
-    if magic != CONTAINER_MAGIC:
-        raise ContainerError(f"expected a container, found {magic!r}", Reason.BAD_MAGIC, offset=0)
-    algorithm = _algorithm(tag)
-    _check_count(original_size, chunk_size, count)
-    left = len(view) - _HEADER.size
-    if _SIZE_BYTES * count > left:
-        raise ContainerError(f"the sizes of {count} chunks are declared, {left} bytes are there", Reason.PAYLOAD_TRUNCATED, offset=20)
-    sizes = array("I", view[_HEADER.size : _HEADER.size + _SIZE_BYTES * count].tobytes())
-    if byteorder == "big":
-        sizes.byteswap()
-    container = GpuContainer(algorithm, _element_type(algorithm, kind), original_size, chunk_size, sizes)
+    container = parse_container_head(view)
     if container.stored_size > len(view):
         message = f"the chunks end at {container.stored_size}, the payload at {len(view)}"
         raise ContainerError(message, Reason.PAYLOAD_TRUNCATED, offset=container.table_end)
     return container
+
+
+def container_head_size(payload: Buffer) -> int:
+    """Bytes of header and size table, told from the header alone.
+
+    Raises:
+        ContainerError: HEADER_TRUNCATED, BAD_MAGIC, UNKNOWN_CODEC (algorithm), SIZE_LIMIT (chunk size), ENTRY_COUNT_MISMATCH (the number of
+            chunks is not that of the original size); checked in this order.
+    """
+    view = as_view(payload)
+    if len(view) < _HEADER.size:
+        raise ContainerError(f"{len(view)} bytes are too few for a container", Reason.HEADER_TRUNCATED, offset=0)
+    magic, tag, _, original_size, chunk_size, count = _HEADER.unpack_from(view)
+    if magic != CONTAINER_MAGIC:
+        raise ContainerError(f"expected a container, found {magic!r}", Reason.BAD_MAGIC, offset=0)
+    _algorithm(tag)
+    _check_count(original_size, chunk_size, count)
+    return int(_HEADER.size + _SIZE_BYTES * count)
+
+
+def parse_container_head(payload: Buffer) -> GpuContainer:
+    """Header and size table at the start of `payload`; the chunks need not be there.
+
+    Raises:
+        ContainerError: as `container_head_size`; then PAYLOAD_TRUNCATED (table), INVALID_VALUE (element type), MALFORMED (an empty chunk).
+    """
+    view = as_view(payload)
+    end = container_head_size(view)
+    _, tag, kind, original_size, chunk_size, count = _HEADER.unpack_from(view)
+    if end > len(view):
+        message = f"the sizes of {count} chunks are declared, {len(view) - _HEADER.size} bytes are there"
+        raise ContainerError(message, Reason.PAYLOAD_TRUNCATED, offset=20)
+    sizes = array("I", view[_HEADER.size : end].tobytes())
+    if byteorder == "big":
+        sizes.byteswap()
+    algorithm = _algorithm(tag)
+    return GpuContainer(algorithm, _element_type(algorithm, kind), original_size, chunk_size, sizes)
 
 
 def _algorithm(tag: int) -> Algorithm:

@@ -13,6 +13,7 @@ from s4_codecs import (
     decode_only_frame,
     decode_threaded,
 )
+from s4_codecs.registry import GPU_CODECS
 from s4_format import FormatError, Manifest
 
 from s4_gateway.backend.abc import Buffer, Download
@@ -121,8 +122,10 @@ class BodyOpener:
 
 
 def _is_small(face: Face) -> bool:
-    """Whether all of the object can be decoded without keeping other requests waiting."""
-    return face.attributes.size <= AT_ONCE_BYTES or face.attributes.layout in (Layout.FOREIGN, Layout.RAW)
+    """Whether all of the object can be decoded without keeping other requests waiting; codecs of a GPU may wait for another process."""
+    if face.attributes.layout in (Layout.FOREIGN, Layout.RAW):
+        return True
+    return face.attributes.size <= AT_ONCE_BYTES and face.manifest.codec not in GPU_CODECS
 
 
 def _object_decoder(face: Face, window: Window, dictionary: bytes | None) -> ObjectDecoder:
