@@ -4,6 +4,7 @@ import pytest
 from s4_format import Algorithm
 
 from s4_codecs import Codec, codec_for
+from s4_codecs.columnar import ColumnarCodec
 from s4_codecs.gzip import GzipCodec
 from s4_codecs.nvcomp.host_library import find_library
 from s4_codecs.passthrough import PassthroughCodec
@@ -53,6 +54,16 @@ class TestZstdRawDictionary(CodecContract):
 
     def codec(self) -> Codec:
         return ZstdDictCodec(dictionary=RAW, level=5)
+
+
+class TestColumnar(CodecContract):
+    def codec(self) -> Codec:
+        return ColumnarCodec()
+
+
+class TestColumnarWithoutPcodec(CodecContract):
+    def codec(self) -> Codec:
+        return ColumnarCodec(level=1, pcodec=False)
 
 
 class TestGzip(CodecContract):

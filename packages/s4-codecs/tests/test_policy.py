@@ -44,6 +44,7 @@ def test_default_size_of_ordinary_objects() -> None:
     for size in (None, 1, MIB, 5 << 30):
         assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.CPU_ZSTD) == DEFAULT_FRAME_BYTES == MIB // 2
         assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.PASSTHROUGH) == MIN_FRAME_BYTES == MIB // 4
+        assert frame_size(FramePolicy.DEFAULT, size=size, codec=CodecId.CPU_COLUMNAR) == 4 * MIB
 
 
 @pytest.mark.parametrize(

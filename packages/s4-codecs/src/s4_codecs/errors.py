@@ -5,7 +5,7 @@
      ├─ ChecksumMismatchError   the whole object has another checksum or ETag than its metadata says
      ├─ SizeMismatchError       decoded or stored bytes are fewer or more than promised
      ├─ SizeLimitError          a promised size exceeds the caller's limit
-     ├─ CorruptPayloadError     the compressed stream itself is damaged
+     ├─ CorruptPayloadError     the compressed stream itself is damaged, or (`UNKNOWN_FILTER`) a newer version wrote it
      ├─ CodecMismatchError      a payload was handed to another codec than wrote it
      ├─ CodecUnavailableError   no implementation of this codec is installed, or none exists
      ├─ DeviceMemoryError       a device codec has no memory for this work now; a CPU codec can do it
@@ -33,6 +33,7 @@ class Reason(StrEnum):
     BODY_TRUNCATED = "body-truncated"
     SIZE_LIMIT = "size-limit"
     CORRUPT_PAYLOAD = "corrupt-payload"
+    UNKNOWN_FILTER = "unknown-filter"
     CODEC_MISMATCH = "codec-mismatch"
     CODEC_UNAVAILABLE = "codec-unavailable"
     DEVICE_MEMORY = "device-memory"

@@ -15,8 +15,9 @@ MIN_FRAME_BYTES = 256 * KIB
 DEFAULT_FRAME_BYTES = 512 * KIB
 MAX_FRAME_BYTES = 8 * MIB
 
-_CODEC_FRAME_BYTES = {CodecId.PASSTHROUGH: MIN_FRAME_BYTES}
-"""Codecs with another default: passthrough has no ratio to lose, and its ranges are fetched uncompressed."""
+_CODEC_FRAME_BYTES = {CodecId.PASSTHROUGH: MIN_FRAME_BYTES, CodecId.CPU_COLUMNAR: 4 * MIB}
+"""Codecs with another default: passthrough has no ratio to lose, and its ranges are fetched uncompressed; cpu-columnar looks for the layout
+of each frame, which is to cost little beside the frame, and finds periods of hundreds of KiB (docs/adr/0012-columns.md)."""
 
 TARGET_FRAMES = 1 << 20
 """Frames grow with the object so that a body has at most this many, as far as `MAX_FRAME_BYTES` allows."""

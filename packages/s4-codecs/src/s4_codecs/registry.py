@@ -22,7 +22,7 @@ GPU_CODECS = frozenset({CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP, CodecId.NVC
 CodecOption: TypeAlias = int | str | bytes | bool | None
 """What a provider may be configured with."""
 
-_EXTRAS = dict.fromkeys(GPU_CODECS, "gpu") | {CodecId.CPU_COLUMNAR: "columnar"}
+_EXTRAS = dict.fromkeys(GPU_CODECS, "gpu")
 _RESERVED = frozenset({CodecId.NVCOMP_GANS, CodecId.DIETGPU_ANS})
 
 

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """The four bytes at this place name no known structure."""
     UNKNOWN_CODEC = "unknown-codec"
     """A codec id or label that this version does not list."""
+    UNKNOWN_FILTER = "unknown-filter"
+    """A number in a columnar payload that stands for a way of storing which this version does not know."""
     SIZE_LIMIT = "size-limit"
     """A declared size is above the reader's bound."""
     TOO_MANY_FRAMES = "too-many-frames"

@@ -1,7 +1,8 @@
 """What tests of stored bytes share: hypothesis strategies for everything s4_format reads and writes, and ways to feed a reader.
 
 `bodies` draws a whole framed body with the items it is made of, `trailers` a trailer with the offset it stands at, `containers` an FCG1
-container with its chunks, the others the value types of the same name. `pieces` cuts bytes, `read_items` drives a `FrameReader` through
+container with its chunks, `columnar_blocks` blocks of cpu-columnar whose streams are any bytes, the others the value types of the same
+name. `pieces` cuts bytes, `read_items` drives a `FrameReader` through
 them. Needs the extra `testing`.
 """
 
@@ -15,6 +16,7 @@ from s4_format.testing.strategies import (
     BodyItem,
     attributes,
     bodies,
+    columnar_blocks,
     containers,
     frame_headers,
     frame_tables,
@@ -29,6 +31,7 @@ __all__ = [
     "BodyItem",
     "attributes",
     "bodies",
+    "columnar_blocks",
     "containers",
     "cut_anywhere",
     "frame_headers",

@@ -3,13 +3,29 @@
 from array import array
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from s4_format.attributes import Attributes
 from s4_format.codec_id import CodecId
+from s4_format.columnar import (
+    MAX_DECIMAL_EXPONENT,
+    MAX_DICTIONARY,
+    NUMBER_WIDTHS,
+    AnyBlock,
+    Arrangement,
+    Block,
+    BlockKind,
+    Coder,
+    ColumnsBlock,
+    Field,
+    NumberType,
+    Predictor,
+    Stream,
+    Transform,
+)
 from s4_format.frame import FRAME_HEADER_BYTES, PADDING_HEADER_BYTES, FrameHeader, padding_header
 from s4_format.frames import FrameTable, FrameTableBuilder
 from s4_format.gpu_container import ELEMENT_TYPES, MAX_CHUNK_BYTES, Algorithm, ElementType, GpuContainer
@@ -198,3 +214,77 @@ def manifests(draw: st.DrawFn) -> Manifest:
         "checksum_type": st.sampled_from(("FULL_OBJECT", "COMPOSITE")),
     }
     return Manifest(**draw(st.fixed_dictionaries({}, optional=fields)))
+
+
+@st.composite
+def columnar_blocks(draw: st.DrawFn, *, max_rows: int = 70) -> AnyBlock:
+    """A block as docs/format/columnar.md allows it; what its streams hold is any bytes, of the length that a head must give."""
+    kind = draw(st.sampled_from(BlockKind))
+    if kind is not BlockKind.COLUMNS:
+        data = draw(st.binary(min_size=1, max_size=60))
+        return Block(kind, len(data) if kind is BlockKind.STORED else draw(st.integers(1, 1000)), data)
+    rows = draw(st.integers(1, max_rows))
+    fields = tuple(draw(st.lists(_columnar_fields(rows), min_size=1, max_size=5)))
+    stride = sum(field.width for field in fields)
+    lead, tail = draw(st.integers(0, stride - 1)), draw(st.integers(0, stride - 1))
+    return ColumnsBlock(lead + rows * stride + tail, lead, stride, draw(_streams(lead + tail, False)), fields)
+
+
+@st.composite
+def _columnar_fields(draw: st.DrawFn, rows: int) -> Field:
+    width = draw(st.sampled_from(NUMBER_WIDTHS))
+    numbers = st.integers(0, (1 << 8 * width) - 1)
+    transform = draw(st.sampled_from(Transform if width in (4, 8) else (Transform.NONE, Transform.DICTIONARY)))
+    arrangement = draw(st.sampled_from(_ARRANGEMENTS[transform] if width > 1 else (Arrangement.BYTES,)))
+    plain = transform is Transform.DICTIONARY or arrangement is Arrangement.PCODEC
+    predictor = Predictor.NONE if plain else draw(st.sampled_from(Predictor))
+    base = 0 if plain or predictor is Predictor.XOR else draw(numbers)
+    parameter, extra_count = 0, 0
+    if transform is Transform.DECIMAL:
+        parameter, extra_count = draw(st.integers(0, MAX_DECIMAL_EXPONENT)), draw(st.integers(0, rows // 8))
+    elif transform is Transform.DICTIONARY:
+        extra_count = draw(st.integers(1, min(MAX_DICTIONARY, rows)))
+    elif arrangement is Arrangement.PCODEC:
+        parameter = draw(st.sampled_from(NumberType))
+    field = Field(width, transform, parameter, predictor, arrangement, base, draw(numbers), draw(numbers), extra_count, ())
+    return replace(field, streams=draw(_field_streams(field, rows)))
+
+
+@st.composite
+def _field_streams(draw: st.DrawFn, field: Field, rows: int) -> tuple[Stream, ...]:
+    width = field.residual_width
+    if field.arrangement is Arrangement.PCODEC:
+        streams = [Stream(Coder.RAW, 0, draw(_JUNK))]
+    elif field.arrangement is Arrangement.BYTES:
+        streams = [draw(_streams(rows, True)) for _ in range(width)]
+    else:
+        streams = [draw(_streams(rows * width, False))]
+    if field.extra_count:
+        streams.append(draw(_streams(field.extra_bytes, False)))
+    return tuple(streams)
+
+
+@st.composite
+def _streams(draw: st.DrawFn, size: int, plane: bool) -> Stream:  # noqa: FBT001 -- private to this module
+    coder: Coder = draw(st.sampled_from(Coder if plane else (Coder.RAW, Coder.ZSTD)))
+    bits = draw(st.integers(1, 7))
+    match coder:
+        case Coder.CONSTANT:
+            return Stream(coder, draw(st.integers(0, 255)), b"")
+        case Coder.RAW:
+            return Stream(coder, 0, draw(st.binary(min_size=size, max_size=size)))
+        case Coder.ZSTD:
+            return Stream(coder, 0, draw(_JUNK))
+        case Coder.BITS:
+            packed = bits * -(-size // 8)
+            return Stream(coder, bits, draw(st.binary(min_size=packed, max_size=packed)))
+        case Coder.BITS_ZSTD:
+            return Stream(coder, bits, draw(_JUNK))
+
+
+_JUNK = st.binary(max_size=20)
+_ARRANGEMENTS = {
+    Transform.NONE: tuple(Arrangement),
+    Transform.DECIMAL: (Arrangement.INTERLEAVED, Arrangement.BYTES),
+    Transform.DICTIONARY: (Arrangement.BYTES,),
+}

@@ -1,0 +1,97 @@
+"""Codec 64: arrays of fixed-width numbers, and records of them (docs/format/columnar.md)."""
+
+import numpy as np
+from s4_format import Buffer, CodecId, FormatError
+from s4_format import Reason as FormatReason
+from s4_format.columnar import AnyBlock, Block, BlockKind, ColumnsBlock, parse_blocks
+
+from s4_codecs._buffer import as_bytes_view
+from s4_codecs.columnar import pco
+from s4_codecs.columnar.rows import decode_rows, encode_rows
+from s4_codecs.columnar.streams import Bytes, decompress
+from s4_codecs.columnar.trial import choose_layout
+from s4_codecs.errors import CorruptPayloadError, Reason, SizeMismatchError
+from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec
+
+BLOCK_BYTES = 8 << 20
+"""Inputs are cut into blocks of at most this size; a frame of the default policy is one."""
+
+_AS_PROMISED, _HEADS = 1.1, 4096
+"""A block that takes more than this of what its sample took, and its heads, is not all alike: zstd may do better after all."""
+
+_REASONS = {FormatReason.UNKNOWN_FILTER: Reason.UNKNOWN_FILTER}
+
+
+class ColumnarCodec:
+    """Numbers filtered by what they are, found by trial, before zstd or pcodec; everything else is zstd at the same level.
+
+    Args:
+        level: 1 (fast) to 22 (small), of zstd.
+        pcodec: whether columns may be written by pcodec (extra `columnar`), without which they cannot be read; None: if it is installed.
+
+    Raises:
+        ValueError: a level outside 1..22.
+        CodecUnavailableError: pcodec is asked for and not installed.
+    """
+
+    codec_id = CodecId.CPU_COLUMNAR
+    name = CodecId.CPU_COLUMNAR.label
+
+    def __init__(self, *, level: int = DEFAULT_LEVEL, pcodec: bool | None = None) -> None:
+        self._zstd = ZstdCodec(level=level)
+        self.level = level
+        self.pcodec = pco.available() if pcodec is None else pcodec
+        if self.pcodec:
+            pco.require()
+
+    def __repr__(self) -> str:
+        return f"ColumnarCodec(level={self.level}, pcodec={self.pcodec})"
+
+    def compress(self, data: Buffer) -> bytes:
+        """`data` as blocks, one for each 8 MiB."""
+        view = as_bytes_view(data)
+        octets = np.frombuffer(view, np.uint8) if len(view) else np.empty(0, np.uint8)
+        return b"".join([self._encode(octets[at : at + BLOCK_BYTES]).pack() for at in range(0, octets.size, BLOCK_BYTES)])
+
+    def decompress(self, payload: Buffer, original_size: int) -> bytes:
+        """The bytes of all blocks; see `s4_codecs.abc.Codec`.
+
+        Raises:
+            CorruptPayloadError: damaged; with `Reason.UNKNOWN_FILTER` written in a way that this version does not know.
+            SizeMismatchError: other than `original_size` bytes.
+            CodecUnavailableError: pcodec wrote a part of it and is not installed.
+        """
+        blocks = _parsed(payload)
+        size = sum(block.original_size for block in blocks)
+        if size != original_size:
+            raise SizeMismatchError(f"the columnar payload holds {size} bytes, {original_size} promised")
+        return b"".join([_decode(block) for block in blocks])
+
+    def _encode(self, octets: Bytes) -> AnyBlock:
+        choice = choose_layout(octets, self._zstd, pcodec=self.pcodec)
+        if choice is None:
+            return self._encode_plainly(octets)
+        block = encode_rows(octets, choice.layout, self._zstd)
+        if block.stored_size <= choice.bits / 8 * octets.size * _AS_PROMISED + _HEADS:
+            return block
+        plain = self._encode_plainly(octets)
+        return block if block.stored_size < plain.stored_size else plain
+
+    def _encode_plainly(self, octets: Bytes) -> Block:
+        packed = self._zstd.compress(octets.data)
+        if len(packed) < octets.size:
+            return Block(BlockKind.ZSTD, octets.size, packed)
+        return Block(BlockKind.STORED, octets.size, octets.data)
+
+
+def _parsed(payload: Buffer) -> list[AnyBlock]:
+    try:
+        return list(parse_blocks(payload))
+    except FormatError as error:
+        raise CorruptPayloadError(str(error), reason=_REASONS.get(error.reason)) from error
+
+
+def _decode(block: AnyBlock) -> Buffer:
+    if isinstance(block, ColumnsBlock):
+        return decode_rows(block)
+    return decompress(block.data, block.original_size) if block.kind is BlockKind.ZSTD else block.data

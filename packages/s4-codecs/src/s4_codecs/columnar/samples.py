@@ -1,0 +1,28 @@
+"""Samples of a block: how much of it is looked at, and where."""
+
+import numpy as np
+
+from s4_codecs.columnar.streams import Bytes
+
+_FULL_SHARE_BYTES = 4 << 20
+_SMALLEST_SHARE = 4
+
+
+def share(data: Bytes, most: int) -> int:
+    """Bytes of a sample of `data`: fewer than `most`, down to a quarter, for blocks below 4 MiB, whose encoding takes less time too."""
+    return min(most, max(most // _SMALLEST_SHARE, data.size * most // _FULL_SHARE_BYTES))
+
+
+def scattered(data: Bytes, size: int, stride: int) -> Bytes:
+    """About `size` bytes of `data` in two pieces, a third from each end, of whole rows of `stride` bytes; all rows if there are few."""
+    rows, wanted = data.size // stride, size // 2 // stride
+    if rows <= 3 * wanted or not wanted:
+        return data[: min(rows, 2 * wanted + 1) * stride]
+    return np.concatenate([data[row * stride : (row + wanted) * stride] for row in (rows // 3, rows * 2 // 3)])
+
+
+def middle(data: Bytes, size: int, stride: int) -> Bytes:
+    """About `size` bytes in the middle of `data`, of whole rows of `stride` bytes and from the beginning of a row on."""
+    rows = min(max(size // stride, 1), data.size // stride)
+    start = (data.size // stride - rows) // 2 * stride
+    return data[start : start + rows * stride]

@@ -1,0 +1,127 @@
+"""The trial: which layout, if any, makes a block smaller than zstd does.
+
+A cheap screen of a few KiB by entropy proposes layouts, which are written for a sample of at most 64 KiB and compared with zstd on a sample
+of the same size. It depends on nothing but the block.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from s4_format.columnar import NUMBER_WIDTHS, Arrangement, Coder, Field, NumberType, Predictor, Transform
+
+from s4_codecs.columnar.fields import FieldPlan, encode_field
+from s4_codecs.columnar.filters import Words
+from s4_codecs.columnar.proposals import Proposal, proposals
+from s4_codecs.columnar.rows import Layout, gathered
+from s4_codecs.columnar.samples import middle, scattered, share
+from s4_codecs.columnar.screen import looks_like_floats, looks_like_text, looks_random
+from s4_codecs.columnar.streams import Bytes, encode_whole, repeats_far
+from s4_codecs.zstd import ZstdCodec
+
+MIN_BYTES = 4 * 1024
+"""Smaller blocks are left to zstd: the heads alone would eat what there is to win."""
+WORTH = 0.97
+"""What a layout must leave of zstd's size on the sample."""
+
+_WIDEST = max(NUMBER_WIDTHS)
+_SCREEN_BYTES = 8 * 1024
+_PROOF_BYTES = 64 * 1024
+_ENOUGH_BITS = 0.1
+"""Where zstd takes so few bits for a byte, it is many times as fast as any trial."""
+_SLOWER = {Arrangement.PCODEC: 1.03}
+"""An arrangement that takes longer to write must be so much smaller."""
+_PCODEC_FLOAT_BITS = 6.0
+"""pcodec takes several times as long for floats as for integers: they are tried only where zstd is slow too, having found something."""
+_LITTLE_MORE = 1.25
+_DICTIONARY_SAMPLE = 256
+_DICTIONARY_REPEATS = 8
+
+
+class Choice(NamedTuple):
+    """A layout, and the bits that a byte of the sample takes in it."""
+
+    layout: Layout
+    bits: float
+
+
+def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | None:
+    """The layout to write `data` in, with or without pcodec; None: leave it to zstd."""
+    if data.size < MIN_BYTES:
+        return None
+    screened = scattered(data, share(data, _SCREEN_BYTES), _WIDEST)
+    if looks_like_text(screened) or looks_random(screened):
+        return None
+    proof = share(data, _PROOF_BYTES)
+    sample = middle(data, proof, _WIDEST)
+    zstd_bits = 8.0 * len(encode_whole(sample, zstd).data) / sample.size
+    if zstd_bits < _ENOUGH_BITS:
+        return None
+    by_pcodec = _number_types(zstd_bits) if pcodec else ()
+    choices = [_prove(data, proof, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
+    best = min(choices, key=lambda choice: choice.bits, default=None)
+    return best if best is not None and best.bits < zstd_bits * WORTH else None
+
+
+def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[NumberType], zstd: ZstdCodec) -> Choice:
+    """The best layout that a proposal allows, by writing a sample of `size` bytes."""
+    stride = proposal.stride
+    sample = middle(data[proposal.lead :], size, stride)
+    rows = sample.size // stride
+    chosen, place, stored = list[FieldPlan](), 0, 0
+    for plans in proposal.fields:
+        numbers = gathered(sample, place, stride, rows, plans[0].width)
+        costs = {plan: _stored(encode_field(numbers, plan, zstd)) for plan in _variants(plans, numbers, by_pcodec)}
+        plan = min(costs, key=lambda plan: costs[plan] * _SLOWER.get(plan.arrangement, 1.0))
+        cost = costs[plan]
+        if len(proposal.fields) == 1 and plan.predictor is not Predictor.NONE and plan.transform is Transform.NONE:
+            unpredicted = _unpredicted(data, numbers, cost, zstd)
+            if unpredicted < cost:
+                plan, cost = FieldPlan(plan.width), unpredicted
+        chosen.append(plan)
+        stored += cost
+        place += plan.width
+    return Choice(Layout(proposal.lead, tuple(chosen)), 8.0 * stored / sample.size)
+
+
+def _unpredicted(data: Bytes, numbers: Words, limit: int, zstd: ZstdCodec) -> int:
+    """What an array takes without prediction where planes that repeat themselves beyond the sample's reach take nothing.
+
+    Prediction mixes such planes with their neighbours. They are looked for where the sample alone takes little more than `limit`.
+    """
+    width = numbers.dtype.itemsize
+    field = encode_field(numbers, FieldPlan(width), zstd)
+    stored = _stored(field)
+    if stored > limit * _LITTLE_MORE:
+        return stored
+    repeating = [stream for at, stream in enumerate(field.streams) if stream.coder is Coder.RAW and repeats_far(data[at::width])]
+    return stored - sum(len(stream.data) for stream in repeating)
+
+
+def _variants(plans: Sequence[FieldPlan], numbers: Words, by_pcodec: Sequence[NumberType]) -> Iterator[FieldPlan]:
+    """Each plan; the first interleaved; a dictionary where a column has few values; and what pcodec can do."""
+    width = numbers.dtype.itemsize
+    yield from plans
+    if width == 1:
+        return
+    yield replace(plans[0], arrangement=Arrangement.INTERLEAVED)
+    if _few_values(numbers):
+        yield FieldPlan(width, Transform.DICTIONARY)
+    for number_type in by_pcodec:
+        if number_type is NumberType.INTEGER or looks_like_floats(numbers):
+            yield FieldPlan(width, parameter=number_type, arrangement=Arrangement.PCODEC)
+
+
+def _number_types(zstd_bits: float) -> tuple[NumberType, ...]:
+    """What pcodec may take numbers for where zstd takes so many bits for a byte."""
+    return (NumberType.INTEGER, NumberType.FLOAT) if zstd_bits < _PCODEC_FLOAT_BITS else (NumberType.INTEGER,)
+
+
+def _few_values(numbers: Words) -> bool:
+    some = numbers[:: -(-numbers.size // _DICTIONARY_SAMPLE)]
+    return np.unique(some).size * _DICTIONARY_REPEATS <= some.size
+
+
+def _stored(field: Field) -> int:
+    return sum(len(stream.data) for stream in field.streams)
