@@ -1,8 +1,10 @@
 """cpu-columnar: what it finds in numbers, what it leaves to zstd, and what its filters bring back."""
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import pack
+from threading import Thread
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -170,6 +172,26 @@ def test_large_inputs_are_cut_into_blocks() -> None:
     assert [block.original_size for block in blocks(payload)] == [8 * MIB, 8 * MIB, 3]
     assert [isinstance(block, ColumnsBlock) for block in blocks(payload)] == [True, False, False]
     assert CODEC.decompress(payload, len(data)) == data
+
+
+def test_the_gil_is_released() -> None:
+    """Another thread runs while columns are written and while they are read."""
+    data = workloads.walk_f64(8 * MIB)
+    payload = CODEC.compress(data)
+    for work in (lambda: CODEC.compress(data), lambda: CODEC.decompress(payload, len(data))):
+        span: list[float] = []
+
+        def timed(work: Callable[[], bytes] = work, span: list[float] = span) -> None:
+            span.append(perf_counter())
+            work()
+            span.append(perf_counter())
+
+        worker, ticks = Thread(target=timed), list[float]()
+        worker.start()
+        while worker.is_alive():
+            ticks.append(perf_counter())
+        worker.join()
+        assert sum(span[0] < tick < span[1] for tick in ticks) > 10
 
 
 def test_through_the_encoder() -> None:

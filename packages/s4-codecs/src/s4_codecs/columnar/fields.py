@@ -14,6 +14,8 @@ from s4_codecs.zstd import ZstdCodec
 
 _MAX_EXCEPTIONS = 8
 """At most one number in so many may be no decimal."""
+_FEW_PLANES = 2
+"""Up to so many planes are joined faster by shifts of whole numbers than by scattering their bytes."""
 _POSITION = np.dtype("<u4")
 
 
@@ -171,12 +173,30 @@ class _Planes:
     def __init__(self, planes: "Sequence[Bytes | int]") -> None:
         self._constant = sum(plane << 8 * at for at, plane in enumerate(planes) if isinstance(plane, int))
         self._varying = [(at, plane) for at, plane in enumerate(planes) if not isinstance(plane, int)]
-        self._covered = len(self._varying) == len(planes)
 
     def fill(self, run: Words, start: int, stop: int) -> None:
         """Set `run` to the residuals of rows [start, stop)."""
-        if not self._covered:
-            run.fill(self._constant)
+        if 1 <= len(self._varying) <= _FEW_PLANES:
+            self._join(run, start, stop)
+        else:
+            self._scatter(run, start, stop)
+
+    def _join(self, run: Words, start: int, stop: int) -> None:
+        """By shifts of whole numbers, from the highest plane down."""
+        place, plane = self._varying[-1]
+        np.copyto(run, plane[start:stop])
+        for lower, plane in self._varying[-2::-1]:
+            np.left_shift(run, 8 * (place - lower), out=run)
+            np.bitwise_or(run, plane[start:stop], out=run)
+            place = lower
+        if place:
+            np.left_shift(run, 8 * place, out=run)
+        if self._constant:
+            np.bitwise_or(run, run.dtype.type(self._constant), out=run)
+
+    def _scatter(self, run: Words, start: int, stop: int) -> None:
+        """Byte by byte, each plane to its place."""
+        run.fill(self._constant)
         octets = run.view(np.uint8).reshape(len(run), run.dtype.itemsize)
         for at, plane in self._varying:
             octets[:, at] = plane[start:stop]

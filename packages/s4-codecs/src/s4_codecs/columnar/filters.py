@@ -143,20 +143,24 @@ def to_decimals(bits: Words, exponent: int) -> "tuple[Words, npt.NDArray[np.intp
 
     An integer at such a place repeats the one before it.
     """
-    width = bits.dtype.itemsize
-    scale = 10.0**exponent
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = np.rint(bits.view(FLOAT[width]).astype(np.float64) * scale)
-        unfit = ~(np.abs(scaled) < _INTEGER_LIMIT[width])
-        if unfit.any():
-            scaled[unfit] = 0.0
-        integers = scaled.astype(SIGNED[width]).view(UNSIGNED[width])
+    integers = scaled(bits, exponent)
     exceptions = np.flatnonzero(from_decimals(integers, exponent) != bits)
     if exceptions.size:
         source = np.arange(len(bits))
         source[exceptions] = 0
         integers = integers[np.maximum.accumulate(source)]
     return integers, exceptions
+
+
+def scaled(bits: Words, exponent: int) -> Words:
+    """Numbers (IEEE 754, as bits) times ten to the `exponent`, rounded to integers; 0 where they are too large or no numbers."""
+    width = bits.dtype.itemsize
+    with np.errstate(invalid="ignore", over="ignore"):
+        numbers = np.rint(bits.view(FLOAT[width]).astype(np.float64) * 10.0**exponent)
+        unfit = ~(np.abs(numbers) < _INTEGER_LIMIT[width])
+        if unfit.any():
+            numbers[unfit] = 0.0
+        return numbers.astype(SIGNED[width]).view(UNSIGNED[width])
 
 
 def from_decimals(integers: Words, exponent: int) -> Words:

@@ -8,7 +8,6 @@ from s4_format.columnar import NUMBER_WIDTHS, Predictor
 from s4_codecs.columnar.fields import FieldPlan
 from s4_codecs.columnar.filters import UNSIGNED
 from s4_codecs.columnar.records import STRIDE_WINDOW_BYTES, cut_rows, likely_strides, window_bytes
-from s4_codecs.columnar.rows import gathered
 from s4_codecs.columnar.samples import middle
 from s4_codecs.columnar.screen import Ranked, rank_plans
 from s4_codecs.columnar.streams import Bytes
@@ -23,6 +22,8 @@ _WIDER = 0.97
 """What a wider number must leave of a narrower one's size: an array of pairs is as good as one of their halves."""
 _RECORDS = 0.95
 """What records must leave of the best array's size."""
+_RECORDS_MIN_BYTES = 16 * 1024
+"""Records are not searched for in less: that takes milliseconds."""
 _CLEAR_WIN = 0.75
 """Where an array leaves so little of zstd's size, records are not searched for."""
 _LITTLE_BITS = 0.5
@@ -58,7 +59,7 @@ def proposals(data: Bytes, screened: Bytes, zstd_bits: float) -> list[Proposal]:
     arrays = [_array(screened, width) for width in NUMBER_WIDTHS]
     found = [array for at, array in enumerate(arrays) if all(array.bits <= _WIDER * narrower.bits for narrower in arrays[:at])]
     best = min(found, key=_bits)
-    if zstd_bits > _LITTLE_BITS and best.bits > _CLEAR_WIN * zstd_bits:
+    if data.size >= _RECORDS_MIN_BYTES and zstd_bits > _LITTLE_BITS and best.bits > _CLEAR_WIN * zstd_bits:
         found += _records(data, best, zstd_bits)
     found.sort(key=_bits)
     limit = min(_HOPE * zstd_bits, _NEAR_LAYOUT * found[0].bits + _NO_DIFFERENCE)
@@ -85,12 +86,7 @@ def _records(data: Bytes, array: Proposal, zstd_bits: float) -> Iterator[Proposa
         cut = cut_rows(window, stride, limit=_ROW_HOPE * stride * min(array.bits, zstd_bits))
         if cut is None or cut.bits > array.bits * stride * _RECORDS:
             continue
-        fields, place = list[tuple[FieldPlan, ...]](), cut.lead
-        for width in cut.widths:
-            rows = (window.size - place - width) // stride + 1
-            fields.append(_near(rank_plans(gathered(window, place, stride, rows, width))))
-            place += width
-        yield Proposal(cut.lead, tuple(fields), cut.bits / stride)
+        yield Proposal(cut.lead, tuple((plan,) for plan in cut.plans), cut.bits / stride)
 
 
 def _strides(data: Bytes, array: Proposal) -> list[int]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from s4_format.columnar import NUMBER_WIDTHS, Predictor
+from s4_format.columnar import NUMBER_WIDTHS, Predictor, Transform
 
+from s4_codecs.columnar.fields import FieldPlan
 from s4_codecs.columnar.filters import UNSIGNED, Words, predict, to_decimals
-from s4_codecs.columnar.screen import decimal_exponents, residual_bits
+from s4_codecs.columnar.screen import decimal_exponents, plane_bits, residual_bits
 from s4_codecs.columnar.streams import Bytes
 
 MAX_STRIDE = 256
@@ -24,20 +25,38 @@ _FIELD_BITS = 0.3
 _PEAK = 0.03
 _LEVELS = (0.92, 0.7)
 _DECIMAL_ROWS = 64
+_DECIMAL_PREDICTORS = (Predictor.NONE, Predictor.DELTA)
+_DICTIONARY_BITS = 2.0
+"""A field that takes no more needs no dictionary."""
+_DICTIONARY_ROWS = 64
+_DICTIONARY_REPEATS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Rows of `sum(widths)` bytes that begin at `lead`, in fields of these widths; `bits` is what a row should take."""
+    """Rows that begin at `lead`, in fields to be written by these plans; `bits` is what a row should take."""
 
     lead: int
-    widths: tuple[int, ...]
+    plans: tuple[FieldPlan, ...]
     bits: float
 
-    @property
-    def stride(self) -> int:
-        """Bytes of a row."""
-        return sum(self.widths)
+
+class _Costs:
+    """The best plan, and the bits that it takes for a row, of a field of one width that begins at each byte of a row."""
+
+    def __init__(self, width: int, bits: npt.NDArray[np.float64]) -> None:
+        self.bits = bits
+        self.plans = [FieldPlan(width)] * len(bits)
+
+    def offer(self, place: int, plan: FieldPlan, bits: float) -> None:
+        """Take this plan at `place` if it is cheaper."""
+        if bits < self.bits[place]:
+            self.bits[place], self.plans[place] = bits, plan
+
+    def offer_everywhere(self, plan: FieldPlan, bits: npt.NDArray[np.float64]) -> None:
+        """Take this plan wherever it is cheaper."""
+        for place in np.flatnonzero(bits < self.bits).tolist():
+            self.offer(place, plan, float(bits[place]))
 
 
 def likely_strides(window: Bytes, width: int) -> list[int]:
@@ -76,10 +95,13 @@ def cut_rows(window: Bytes, stride: int, *, limit: float) -> Cut | None:
     rows = min((window.size - _WIDEST - stride) // stride, _rows(stride))
     if rows < _MIN_ROWS:
         return None
-    costs = {1: _costs(window, stride, rows, 1)}
-    if float(costs[1].sum()) > limit:
+    octets = _numbers(window, stride, rows, 1)
+    plain = plane_bits(octets)
+    costs = [_Costs(1, plain.copy())]
+    _offer_delta(costs[0], octets)
+    if float(costs[0].bits.sum()) > limit:
         return None
-    costs |= {width: _costs(window, stride, rows, width) for width in NUMBER_WIDTHS if 1 < width <= stride}
+    costs += [_costs(_numbers(window, stride, rows, width), plain) for width in NUMBER_WIDTHS[1:] if width <= stride]
     cuts = [_cheapest(costs, stride, lead) for lead in range(min(stride, _WIDEST))]
     least = min(cut.bits for cut in cuts)
     return next(cut for cut in cuts if cut.bits <= least * _ALIKE)
@@ -94,16 +116,40 @@ def _rows(stride: int) -> int:
     return max(_MAX_BYTES // stride, _FEW_ROWS)
 
 
-def _costs(window: Bytes, stride: int, rows: int, width: int) -> npt.NDArray[np.float64]:
-    """Bits a row of a field of `width` that begins at each byte of a row."""
-    numbers = np.ascontiguousarray(np.ndarray((stride, rows), UNSIGNED[width], np.ascontiguousarray(window).data, 0, (1, stride)))
-    costs = np.minimum(residual_bits(numbers), residual_bits(numbers[:, 1:] - numbers[:, :-1]))
+def _numbers(window: Bytes, stride: int, rows: int, width: int) -> Words:
+    """The numbers of `width` bytes that begin at each byte of a row: (stride, rows)."""
+    return np.ascontiguousarray(np.ndarray((stride, rows), UNSIGNED[width], np.ascontiguousarray(window).data, 0, (1, stride)))
+
+
+def _costs(numbers: Words, plain: npt.NDArray[np.float64]) -> _Costs:
+    """What the fields of one width cost, where single bytes cost `plain`."""
+    width = numbers.dtype.itemsize
+    costs = _Costs(width, np.convolve(np.concatenate([plain, plain[: width - 1]]), np.ones(width), "valid"))
+    _offer_delta(costs, numbers)
+    for place in np.flatnonzero(costs.bits > _DICTIONARY_BITS).tolist():
+        costs.offer(place, FieldPlan(width, Transform.DICTIONARY), _few_values_bits(numbers[place]))
     for place, exponent in _decimals(numbers):
         integers = to_decimals(numbers[place], exponent)[0]
-        for predictor in (Predictor.NONE, Predictor.DELTA):
-            residuals = predict(integers, predictor)
-            costs[place] = min(costs[place], float(residual_bits(residuals[None, 1:])[0]))
+        bits = residual_bits(np.stack([predict(integers, predictor) for predictor in _DECIMAL_PREDICTORS]))
+        for predictor, taken in zip(_DECIMAL_PREDICTORS, bits.tolist(), strict=True):
+            costs.offer(place, FieldPlan(width, Transform.DECIMAL, exponent, predictor), taken)
     return costs
+
+
+def _offer_delta(costs: _Costs, numbers: Words) -> None:
+    plan = FieldPlan(numbers.dtype.itemsize, predictor=Predictor.DELTA)
+    costs.offer_everywhere(plan, residual_bits(numbers[:, 1:] - numbers[:, :-1]))
+
+
+def _few_values_bits(numbers: Words) -> float:
+    """Bits of a number where a dictionary suits the numbers, else infinity."""
+    some = numbers[:_DICTIONARY_ROWS]
+    if len(set(some.tolist())) * _DICTIONARY_REPEATS > some.size:
+        return np.inf
+    counts = np.unique(numbers, return_counts=True)[1]
+    if counts.size * _DICTIONARY_REPEATS > numbers.size:
+        return np.inf
+    return float(np.log2(numbers.size) - (counts * np.log2(counts)).sum() / numbers.size)
 
 
 def _decimals(numbers: Words) -> Iterator[tuple[int, int]]:
@@ -113,19 +159,20 @@ def _decimals(numbers: Words) -> Iterator[tuple[int, int]]:
             yield place, int(exponents[place])
 
 
-def _cheapest(costs: dict[int, npt.NDArray[np.float64]], stride: int, lead: int) -> Cut:
+def _cheapest(costs: list[_Costs], stride: int, lead: int) -> Cut:
     """The cheapest fields that fill a row from `lead` on: the best way to each place is one field more than the best to an earlier one."""
-    table = [(width, np.roll(cost, -lead).tolist()) for width, cost in costs.items()]
+    table = [(each.plans[0].width, np.roll(each.bits, -lead).tolist()) for each in costs]
     best, last = [0.0], [0]
     for stop in range(1, stride + 1):
         least, chosen = np.inf, 0
-        for width, cost in table:
-            if width <= stop and best[stop - width] + cost[stop - width] < least:
-                least, chosen = best[stop - width] + cost[stop - width], width
+        for at, (width, bits) in enumerate(table):
+            if width <= stop and best[stop - width] + bits[stop - width] < least:
+                least, chosen = best[stop - width] + bits[stop - width], at
         best.append(least + _FIELD_BITS)
         last.append(chosen)
-    widths, place = list[int](), stride
+    plans, place = list[FieldPlan](), stride
     while place:
-        widths.append(last[place])
-        place -= widths[-1]
-    return Cut(lead, tuple(reversed(widths)), best[stride])
+        taken = costs[last[place]]
+        place -= table[last[place]][0]
+        plans.append(taken.plans[(place + lead) % stride])
+    return Cut(lead, tuple(reversed(plans)), best[stride])

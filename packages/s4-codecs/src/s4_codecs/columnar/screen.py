@@ -8,7 +8,7 @@ import numpy.typing as npt
 from s4_format.columnar import NUMBER_WIDTHS, Predictor, Transform
 
 from s4_codecs.columnar.fields import FieldPlan
-from s4_codecs.columnar.filters import SIGNED, UNSIGNED, Words, from_decimals, predict, to_decimals
+from s4_codecs.columnar.filters import SIGNED, UNSIGNED, Words, from_decimals, predict, scaled, to_decimals
 from s4_codecs.columnar.streams import Bytes
 
 _RANDOM_BITS = 7.9
@@ -67,12 +67,16 @@ def looks_like_text(data: Bytes) -> bool:
 
 def looks_like_floats(numbers: Words) -> bool:
     """Whether most numbers, taken as IEEE 754, are zero or of ordinary magnitude."""
-    width = numbers.dtype.itemsize
-    fraction, exponents = _FLOAT_BITS[width]
+    return bool(_like_floats(numbers[None, :])[0])
+
+
+def _like_floats(numbers: Words) -> npt.NDArray[np.bool_]:
+    """As `looks_like_floats` for each row of `numbers`."""
+    fraction, exponents = _FLOAT_BITS[numbers.dtype.itemsize]
     exponent = (numbers >> numbers.dtype.type(fraction)).astype(np.int64) & ((1 << exponents) - 1)
     bias, reach = (1 << (exponents - 1)) - 1, 1 << (exponents - 3)
     usual = (np.abs(exponent - bias) < reach) | (numbers == 0)
-    return bool(np.count_nonzero(usual) >= _MOST * numbers.size)
+    return np.asarray(np.count_nonzero(usual, axis=1) >= _MOST * numbers.shape[1])
 
 
 def rank_plans(numbers: Words) -> list[Ranked]:
@@ -80,7 +84,7 @@ def rank_plans(numbers: Words) -> list[Ranked]:
     width = numbers.dtype.itemsize
     plans = [FieldPlan(width, predictor=predictor) for predictor in (_PREDICTORS if width > 1 else _BYTE_PREDICTORS)]
     sources = [numbers] * len(plans)
-    exponent = find_exponent(numbers) if width in (4, 8) and looks_like_floats(numbers) else None
+    exponent = find_exponent(numbers) if width in (4, 8) else None
     if exponent is not None:
         decimals = [FieldPlan(width, Transform.DECIMAL, exponent, predictor) for predictor in _DECIMAL_PREDICTORS]
         plans += decimals
@@ -124,11 +128,15 @@ def find_exponent(numbers: Words) -> int | None:
 def decimal_exponents(numbers: Words) -> npt.NDArray[np.int64]:
     """As `find_exponent` for each row of `numbers`; -1 for none."""
     found = np.full(len(numbers), -1)
-    flat = numbers.reshape(-1)
+    # Zeros of either sign are decimals of any exponent: too many of them say nothing.
     telling = np.count_nonzero(numbers << numbers.dtype.type(1), axis=1) * 4 > numbers.shape[1]
+    left = np.flatnonzero(telling & _like_floats(numbers))
     for exponent in _EXPONENTS:
-        integers = to_decimals(flat, exponent)[0]
-        same = (from_decimals(integers, exponent) == flat).reshape(numbers.shape)
-        fits = telling & (found < 0) & (np.count_nonzero(same, axis=1) >= _MOST * numbers.shape[1])
-        found[fits] = exponent
+        if not left.size:
+            break
+        rows = numbers[left]
+        same = from_decimals(scaled(rows, exponent), exponent) == rows
+        fits = np.count_nonzero(same, axis=1) >= _MOST * rows.shape[1]
+        found[left[fits]] = exponent
+        left = left[~fits]
     return found

@@ -6,6 +6,7 @@ of the same size. It depends on nothing but the block.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +33,12 @@ _ENOUGH_BITS = 0.1
 """Where zstd takes so few bits for a byte, it is many times as fast as any trial."""
 _SLOWER = {Arrangement.PCODEC: 1.03}
 """An arrangement that takes longer to write must be so much smaller."""
-_PCODEC_FLOAT_BITS = 6.0
-"""pcodec takes several times as long for floats as for integers: they are tried only where zstd is slow too, having found something."""
+_ZSTD_SLOW_BITS = 6.0
+"""Where zstd takes more bits for a byte it has found little, and is several times as fast: then pcodec is not tried on what it takes long
+for, which are floats, and numbers of 16 bits."""
 _LITTLE_MORE = 1.25
+_PCODEC_KINDS = tuple(product((2, 4, 8), NumberType))
+_PCODEC_FAST_KINDS = tuple(product((4, 8), (NumberType.INTEGER,)))
 _DICTIONARY_SAMPLE = 256
 _DICTIONARY_REPEATS = 8
 
@@ -58,13 +62,13 @@ def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | Non
     zstd_bits = 8.0 * len(encode_whole(sample, zstd).data) / sample.size
     if zstd_bits < _ENOUGH_BITS:
         return None
-    by_pcodec = _number_types(zstd_bits) if pcodec else ()
+    by_pcodec = _by_pcodec(zstd_bits) if pcodec else ()
     choices = [_prove(data, proof, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
     best = min(choices, key=lambda choice: choice.bits, default=None)
     return best if best is not None and best.bits < zstd_bits * WORTH else None
 
 
-def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[NumberType], zstd: ZstdCodec) -> Choice:
+def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[FieldPlan], zstd: ZstdCodec) -> Choice:
     """The best layout that a proposal allows, by writing a sample of `size` bytes."""
     stride = proposal.stride
     sample = middle(data[proposal.lead :], size, stride)
@@ -99,23 +103,25 @@ def _unpredicted(data: Bytes, numbers: Words, limit: int, zstd: ZstdCodec) -> in
     return stored - sum(len(stream.data) for stream in repeating)
 
 
-def _variants(plans: Sequence[FieldPlan], numbers: Words, by_pcodec: Sequence[NumberType]) -> Iterator[FieldPlan]:
-    """Each plan; the first interleaved; a dictionary where a column has few values; and what pcodec can do."""
+def _variants(plans: Sequence[FieldPlan], numbers: Words, by_pcodec: Sequence[FieldPlan]) -> Iterator[FieldPlan]:
+    """Each plan; the first interleaved; a dictionary where a column has few values, else what pcodec can do."""
     width = numbers.dtype.itemsize
     yield from plans
-    if width == 1:
+    if width == 1 or plans[0].transform is Transform.DICTIONARY:
         return
     yield replace(plans[0], arrangement=Arrangement.INTERLEAVED)
     if _few_values(numbers):
         yield FieldPlan(width, Transform.DICTIONARY)
-    for number_type in by_pcodec:
-        if number_type is NumberType.INTEGER or looks_like_floats(numbers):
-            yield FieldPlan(width, parameter=number_type, arrangement=Arrangement.PCODEC)
+        return
+    for plan in by_pcodec:
+        if plan.width == width and (plan.parameter == NumberType.INTEGER or looks_like_floats(numbers)):
+            yield plan
 
 
-def _number_types(zstd_bits: float) -> tuple[NumberType, ...]:
-    """What pcodec may take numbers for where zstd takes so many bits for a byte."""
-    return (NumberType.INTEGER, NumberType.FLOAT) if zstd_bits < _PCODEC_FLOAT_BITS else (NumberType.INTEGER,)
+def _by_pcodec(zstd_bits: float) -> tuple[FieldPlan, ...]:
+    """What pcodec may be tried on where zstd takes so many bits for a byte."""
+    kinds = _PCODEC_KINDS if zstd_bits < _ZSTD_SLOW_BITS else _PCODEC_FAST_KINDS
+    return tuple(FieldPlan(width, parameter=number_type, arrangement=Arrangement.PCODEC) for width, number_type in kinds)
 
 
 def _few_values(numbers: Words) -> bool:
