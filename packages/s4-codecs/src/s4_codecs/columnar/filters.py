@@ -115,14 +115,13 @@ def choose_base(residuals: Words) -> int:
     cut = int(len(spread) * _OUTLIERS)
     usual_low, usual_high = int(spread[cut]), int(spread[-1 - cut])
     wanted = _bytes_needed(usual_high - usual_low)
-    if wanted == width:
-        return 0
     low, high = 0, 0
     for at in range(0, len(residuals), _RUN):
         run = _centred(residuals[at : at + _RUN], pivot)
         low, high = min(low, int(run.min())), max(high, int(run.max()))
     if _bytes_needed(high - low) == wanted:
-        return (pivot + low) & mask
+        # Half the range of the width, or all of it, is no range.
+        return (pivot + low) & mask if high - low <= mask >> 1 else 0
     return (pivot + (usual_low + usual_high) // 2 - (1 << (8 * wanted - 1))) & mask
 
 

@@ -17,8 +17,8 @@ _EXPONENT_SAMPLE = 256
 _MOST = 0.9
 _PREDICTORS = tuple(Predictor)
 _BYTE_PREDICTORS = (Predictor.NONE, Predictor.DELTA)
-_PREDICTION = 1.01
-"""A prediction that gains less than a percent is none."""
+_EFFORT = {Predictor.NONE: 1.0, Predictor.DELTA: 1.01, Predictor.DELTA2: 1.03, Predictor.XOR: 1.01}
+"""What a prediction has to gain to be worth the time that undoing it takes."""
 _FLOAT_BITS = {2: (10, 5), 4: (23, 8), 8: (52, 11)}
 """Width -> bits of the fraction, bits of the exponent."""
 _DECIMAL_PREDICTORS = (Predictor.NONE, Predictor.DELTA, Predictor.DELTA2)
@@ -91,7 +91,7 @@ def rank_plans(numbers: Words) -> list[Ranked]:
         sources += [to_decimals(numbers, exponent)[0]] * len(decimals)
     residuals = np.stack([predict(source, plan.predictor) for source, plan in zip(sources, plans, strict=True)])
     bits = residual_bits(residuals)
-    bits *= [1.0 if plan.predictor is Predictor.NONE else _PREDICTION for plan in plans]
+    bits *= [_EFFORT[plan.predictor] for plan in plans]
     return sorted(map(Ranked, bits.tolist(), plans), key=lambda entry: entry.bits)
 
 

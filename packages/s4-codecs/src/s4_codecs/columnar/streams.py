@@ -6,6 +6,7 @@ zstd, which either codes literals only (numbers without repetitions: more than t
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ _WORTH_ENTROPY = 0.985
 """A stream is coded if that saves more than 1.5 %; the same is worth a slower coder."""
 _MAX_BITS = 4
 """More bits than these, as planes, are no smaller than zstd's literals and slower to join."""
+_FAST_BITS = 2
+"""Up to so many planes of bits are joined faster than zstd decodes literals."""
 _PROBE_BYTES = 8
 _PROBES = 2
 _PROBE_MIN_BYTES = 32 * 1024
@@ -121,11 +124,16 @@ def _encode_varying(plane: Bytes, high: int, zstd: ZstdCodec) -> Stream:
 
 
 def _coders(high: int, zstd: ZstdCodec) -> list[Callable[[Bytes], Stream]]:
-    """What may encode bytes up to `high`, in the order of speed."""
+    """What may encode bytes up to `high`, in the order of speed; the last looks for matches."""
     bits = high.bit_length()
+
+    def matches(data: Bytes) -> Stream:
+        return Stream(Coder.ZSTD, 0, zstd.compress(data.data))
+
     if bits > _MAX_BITS:
-        return [_raw, _literals, lambda data: _matches(data, zstd)]
-    return [lambda data: _bits(data, bits), _literals, lambda data: _packed_bits(data, bits), lambda data: _matches(data, zstd)]
+        return [_raw, _literals, matches]
+    planes = [partial(_bits, bits=bits), partial(_packed_bits, bits=bits)]
+    return [planes[0], _literals, planes[1], matches] if bits <= _FAST_BITS else [_literals, *planes, matches]
 
 
 def spread(data: Bytes, size: int, pieces: int) -> Bytes:
@@ -162,10 +170,6 @@ def _raw(data: Bytes) -> Stream:
 
 def _literals(data: Bytes) -> Stream:
     return Stream(Coder.ZSTD, 0, compress_literals(data.data))
-
-
-def _matches(data: Bytes, zstd: ZstdCodec) -> Stream:
-    return Stream(Coder.ZSTD, 0, zstd.compress(data.data))
 
 
 def _bits(data: Bytes, bits: int) -> Stream:
