@@ -13,7 +13,7 @@ import numpy.typing as npt
 from s4_format import Buffer
 
 from s4_codecs.errors import CorruptPayloadError, SizeMismatchError
-from s4_codecs.nvcomp.gdeflate_codes import END, LITERAL, MATCH, NONE, Entries
+from s4_codecs.nvcomp.gdeflate_codes import END, KINDS, LITERAL, MATCH, NONE, Entries
 from s4_codecs.nvcomp.gdeflate_lanes import LANES, WORD_BITS, Lanes, read_block
 
 _SLACK_WORDS = 2 * LANES
@@ -21,6 +21,7 @@ _SLACK_WORDS = 2 * LANES
 _MATCHES_AT_ONCE = 1 << 16
 """Matches noted down before they are copied."""
 _LANES = np.arange(LANES)
+_TOO_MUCH = "gdeflate: a page decodes to more bytes than promised"
 
 _Ints = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
@@ -123,9 +124,15 @@ class _Group:
         """Decode one symbol of every lane, up to the end of the block."""
         rows = self.rows
         waiting = rows.pending > 0
-        place = np.where(waiting, rows.distances[:, None], rows.literals[:, None])
-        mask = np.where(waiting, rows.distance_mask[:, None], rows.literal_mask[:, None])
-        entry = self._tables.entries[place + (rows.bits & mask)].astype(np.int64)
+        place, mask = rows.literals[:, None], rows.literal_mask[:, None]
+        matches = bool(waiting.any())
+        if matches:
+            place = np.where(waiting, rows.distances[:, None], place)
+            mask = np.where(waiting, rows.distance_mask[:, None], mask)
+        entry = self._tables.entries.take(place + (rows.bits & mask)).astype(np.int64)
+        if not (matches or (entry & KINDS).any()) and rows.left.min() > LANES:
+            self._put_literals(entry)
+            return
         code, taken, kind = entry & 15, entry >> 4 & 31, entry >> 9 & 3
         value = (entry >> 16) + ((rows.bits & ((1 << taken) - 1)) >> code)
         stop = np.minimum(_first(kind >= END), rows.left)
@@ -137,11 +144,25 @@ class _Group:
         taken *= live | at_stop
         rows.bits >>= taken
         rows.count -= taken
-        self._refill(live)
+        self._refill(live & (rows.count < WORD_BITS))
         ended = (stop < LANES) | (rows.left == LANES)
         rows.left -= LANES
         if ended.any():
             self._go_on((row, int(stop[row]) % LANES) for row in np.flatnonzero(ended).tolist())
+
+    def _put_literals(self, entry: _Ints) -> None:
+        """The same, where every lane has a literal and no block ends: most steps of pages whose encoder looks for no matches."""
+        rows = self.rows
+        places = (rows.start + rows.place)[:, None] + _LANES
+        rows.place += LANES
+        if (rows.place > rows.size).any():
+            raise SizeMismatchError(_TOO_MUCH)
+        self._bytes[places] = entry >> 16
+        code = entry & 15
+        rows.bits >>= code
+        rows.count -= code
+        rows.left -= LANES
+        self._refill(rows.count < WORD_BITS)
 
     def _put_out(self, live: _Flags, waiting: _Flags, kind: _Ints, value: _Ints) -> None:
         """Literals into the output, lengths into `pending`, distances into the notes."""
@@ -153,7 +174,7 @@ class _Group:
         places = ends - sizes
         rows.place = ends[:, -1]
         if (rows.place > rows.size).any():
-            raise SizeMismatchError("gdeflate: a page decodes to more bytes than promised")
+            raise SizeMismatchError(_TOO_MUCH)
         self._bytes[(rows.start[:, None] + places)[literal]] = value[literal]
         resolved = live & waiting
         if resolved.any():
@@ -173,11 +194,10 @@ class _Group:
         if self._noted >= _MATCHES_AT_ONCE:
             self.copy_matches()
 
-    def _refill(self, live: _Flags) -> None:
+    def _refill(self, needy: _Flags) -> None:
         rows = self.rows
-        needy = live & (rows.count < WORD_BITS)
         order = np.cumsum(needy, axis=1)
-        words = self._words[rows.cursor[:, None] + order - needy]
+        words = self._words.take(rows.cursor[:, None] + order - needy)
         rows.bits |= (words << (rows.count * needy)) * needy
         rows.count += WORD_BITS * needy
         rows.cursor += order[:, -1]

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from s4_codecs.errors import CorruptPayloadError
 
 LITERAL, MATCH, END, NONE = range(4)
+KINDS = 3 << 9
+"""The bits of an entry that say which of them it is; none of them is set in literals."""
 
 MAX_CODE_BITS = 15
 STORED_BITS = 8
