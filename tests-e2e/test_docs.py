@@ -1,5 +1,7 @@
 """The documentation is true: its Python runs, its commands exist, and its tables are the program's."""
 
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from golden import of
 from programs import program
 from s4_gateway import settings
 from s4_gateway.observe import families
@@ -80,7 +83,12 @@ def test_pages_with_python_are_found() -> None:
     """The pages that promise runnable code are among those that run."""
     names = {_name(page) for page in PYTHON_PAGES}
 
-    assert {"docs/tutorial/index.md", "docs/how-to/clients.md", "docs/how-to/without-the-gateway.md"} <= names
+    assert {
+        "docs/tutorial/index.md",
+        "docs/how-to/clients.md",
+        "docs/how-to/without-the-gateway.md",
+        "docs/how-to/without-a-gpu.md",
+    } <= names
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=_name)
@@ -116,6 +124,20 @@ def test_client_commands_run(gateway: dict[str, str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "access.log" in done.stdout
     assert "0 differences found" in done.stderr
+
+
+def test_commands_of_the_decoder_run(tmp_path: Path) -> None:
+    """The commands that read a GPU-written object by hand give its original bytes, from what the commands before them leave behind."""
+    stored = of("refcode/unframed_nvcomp-bitcomp")
+    (tmp_path / "access.log.stored").write_bytes(stored.stored.body)
+    (tmp_path / "head.json").write_text(json.dumps({"Metadata": stored.stored.metadata}), encoding="utf-8")
+    commands = [line for line in _commands(DOCS / "how-to" / "without-a-gpu.md") if line.startswith("s4-codec ")]
+
+    assert commands
+    for line in commands:
+        program, *arguments = line.split()
+        subprocess.run([GATEWAY.with_name(program), *arguments], cwd=tmp_path, timeout=60, check=True)
+    assert hashlib.sha256((tmp_path / "access.log").read_bytes()).hexdigest() == stored.sha256
 
 
 def test_options_in_commands_exist() -> None:

@@ -6,14 +6,16 @@ The containers are those of tests/golden, their first chunk repeated until a fra
 """
 
 import os
+import sys
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
 
+from s4_format import Buffer, CodecId, GpuContainer, parse_container
+
 from s4_codecs.nvcomp import chunks
 from s4_codecs.nvcomp.codec import NvcompCodec
-from s4_format import Buffer, CodecId, GpuContainer, parse_container
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "nvcomp"
 CASES = (
@@ -72,13 +74,13 @@ def speed(decode: Callable[[Buffer, int], bytes], payload: bytes, size: int) -> 
 
 def main() -> None:
     """Print the table."""
-    print("| codec | container | decoded by | " + " | ".join(f"{size >> 10} KiB" for size in FRAME_BYTES) + " |")
+    sys.stdout.write("| codec | container | decoded by | " + " | ".join(f"{size >> 10} KiB" for size in FRAME_BYTES) + " |\n")
     installed = chunks.find_library
     for label, name, path in CASES:
         chunks.find_library = (lambda: None) if path == "own" else installed  # type: ignore[assignment]
         codec = NvcompCodec(next(found for found in CodecId if found.label == label))
         figures = [f"{speed(codec.decompress, *frame(name, size)):,.0f}" for size in FRAME_BYTES]
-        print(f"| {label} | {name} | {path} | " + " | ".join(figures) + " |")
+        sys.stdout.write(f"| {label} | {name} | {path} | " + " | ".join(figures) + " |\n")
 
 
 if __name__ == "__main__":
