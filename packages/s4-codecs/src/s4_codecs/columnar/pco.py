@@ -1,10 +1,10 @@
 """pcodec, where it is installed (extra `columnar`): integers and floats of one distribution, close to their entropy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from s4_format import Buffer, CodecId
@@ -19,10 +19,18 @@ LEVEL = 4
 _DTYPES: dict[NumberType, Mapping[int, np.dtype[Any]]] = {NumberType.INTEGER: SIGNED, NumberType.FLOAT: FLOAT}
 
 
+class Pcodec(NamedTuple):
+    """The parts of the package that are used here."""
+
+    config: Callable[..., Any]
+    standalone: ModuleType
+
+
 @cache
-def _module() -> ModuleType | None:
+def _module() -> Pcodec | None:
     try:
-        return import_module("pcodec")
+        # Not every release makes the submodule an attribute of the package.
+        return Pcodec(import_module("pcodec").ChunkConfig, import_module("pcodec.standalone"))
     except ImportError:
         return None
 
@@ -39,9 +47,8 @@ def compress(numbers: Words, number_type: NumberType) -> bytes:
         CodecUnavailableError: pcodec is not installed.
     """
     pcodec = require()
-    config = pcodec.ChunkConfig(compression_level=LEVEL)
     typed = numbers.view(_DTYPES[number_type][numbers.dtype.itemsize])
-    return bytes(pcodec.standalone.simple_compress(typed, config))
+    return bytes(pcodec.standalone.simple_compress(typed, pcodec.config(compression_level=LEVEL)))
 
 
 def decompress(data: Buffer, count: int, *, width: int, number_type: NumberType) -> Words:
@@ -62,8 +69,8 @@ def decompress(data: Buffer, count: int, *, width: int, number_type: NumberType)
     return numbers.view(UNSIGNED[width])
 
 
-def require() -> ModuleType:
-    """The module.
+def require() -> Pcodec:
+    """The package.
 
     Raises:
         CodecUnavailableError: it is not installed.
