@@ -40,6 +40,7 @@ HEAD = 12
 CODEC = ColumnarCodec()
 WITHOUT = ColumnarCodec(pcodec=False)
 ZSTD = ZstdCodec()
+LOG = workloads.log(MIB)
 
 PLANS = [
     *(
@@ -114,6 +115,11 @@ def _stereo() -> bytes:
     return np.stack([left, right], axis=1).astype("<i2").tobytes()
 
 
+def _turns() -> bytes:
+    numbers = workloads.walk_i64(MIB)
+    return b"".join(part[at : at + 64_000] for at in range(0, MIB, 64_000) for part in (numbers, LOG))
+
+
 def _readings() -> bytes:
     values = 20 + np.cumsum(workloads.uniform(400_000, -2, 3, seed=6)) / 10
     return values.astype("<f4").tobytes()
@@ -129,17 +135,19 @@ def _readings() -> bytes:
         (b"head" + workloads.walk_f64(MIB), 2.0),
         (workloads.records(36 * 30_000)[5:], 2.0),
         (np.repeat(np.arange(40, dtype="<i4"), 9_000).tobytes(), 1.0),
-        (workloads.log(MIB), 0.995),
+        (LOG, 0.995),
         (workloads.nginx(MIB), 0.995),
         (workloads.noise(MIB), 0.995),
         (bytes(MIB), 0.995),
-        (workloads.log(2 * MIB) + workloads.walk_i64(MIB), 0.995),
-        (workloads.walk_i64(2 * MIB) + workloads.log(2 * MIB), 0.995),
-        (workloads.log(3 * MIB // 2) + workloads.walk_i64(MIB) + workloads.log(3 * MIB // 2), 0.995),
+        (workloads.log(2 * MIB) + workloads.walk_i64(MIB), 1.1),
+        (workloads.walk_i64(2 * MIB) + workloads.log(2 * MIB), 1.1),
+        (workloads.log(3 * MIB // 2) + workloads.walk_i64(MIB) + workloads.log(3 * MIB // 2), 1.1),
+        (_turns(), 0.995),
     ],
     ids=[
         "decimals with gaps", "audio", "audio behind a header", "single precision decimals", "a header and floats", "records cut anywhere",
         "runs", "log", "one line", "noise", "zeros", "text, then numbers", "numbers, then text", "numbers within text",
+        "numbers and text by turns",
     ],
 )  # fmt: skip
 def test_beside_zstd(data: bytes, better: float) -> None:
@@ -149,9 +157,20 @@ def test_beside_zstd(data: bytes, better: float) -> None:
     assert len(payload) <= len(ZSTD.compress(data)) / better + HEAD
 
 
+def test_each_kind_gets_a_block() -> None:
+    """Where numbers of another kind begin, or text, another block begins, to within a few KiB."""
+    parts = workloads.walk_f64(700_000), workloads.log(900_001), workloads.gaps(800_000), workloads.noise(600_000)
+    payload = CODEC.compress(data := b"".join(parts))
+    assert CODEC.decompress(payload, len(data)) == data
+    found = blocks(payload)
+    assert [isinstance(block, ColumnsBlock) for block in found] == [True, False, True, False]
+    ends, wanted = (np.cumsum(sizes) for sizes in ([block.original_size for block in found], [len(part) for part in parts]))
+    assert np.abs(ends - wanted).max() <= 16 * 1024
+
+
 def test_text_is_left_to_zstd() -> None:
     """What is no array is one zstd frame, or as it is."""
-    (text,) = blocks(CODEC.compress(workloads.log(MIB)))
+    (text,) = blocks(CODEC.compress(LOG))
     (random,) = blocks(CODEC.compress(workloads.noise(MIB)))
     assert (text.kind, random.kind) == (BlockKind.ZSTD, BlockKind.STORED)
 
@@ -230,7 +249,7 @@ def columns_of(draw: st.DrawFn, width: int) -> bytes:
 @pytest.mark.parametrize(
     "plan", PLANS, ids=lambda plan: f"{plan.width}-{plan.transform.name}-{plan.predictor.name}-{plan.arrangement.name}"
 )
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_filter_brings_back_every_column(plan: FieldPlan, data: st.DataObject) -> None:
     """Whatever the numbers, in an array or in rows of any length and at any place, a field is read as it was."""
@@ -309,7 +328,7 @@ def test_pcodec_is_used_where_it_wins() -> None:
 # ----------------------------------------------------------------------------------------------------------------- hostile
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(columnar_blocks())
 def test_any_streams(block: AnyBlock) -> None:
     """Blocks whose streams hold anything decode to the size that they promise, or are refused."""
@@ -338,9 +357,9 @@ def _bombs() -> Iterator[tuple[str, bytes, int]]:
     full = 1 << 24
     zeros = ZSTD.compress(bytes(full))
     plain = Field(1, Transform.NONE, 0, Predictor.NONE, Arrangement.BYTES, 0, 0, 0, 0, constant)
-    many = b"".join(ColumnsBlock(full, 0, 1, edges, (plain,)).pack() for _ in range(4096))
-    yield "constants that promise 64 GiB", many, 1000
-    yield "constants of 64 GiB cut short", many[:-1], 64 << 30
+    many = b"".join(ColumnsBlock(full, 0, 1, edges, (plain,)).pack() for _ in range(512))
+    yield "constants that promise 8 GiB", many, 1000
+    yield "constants of 8 GiB cut short", many[:-1], 8 << 30
     plane = Field(1, Transform.NONE, 0, Predictor.NONE, Arrangement.BYTES, 0, 0, 0, 0, (Stream(Coder.ZSTD, 0, zeros),))
     yield "a plane that is longer than its rows", ColumnsBlock(5000, 0, 1, edges, (plane,)).pack(), 5000
     yield "a zstd block that is longer than it says", Block(BlockKind.ZSTD, 5000, zeros).pack(), 5000

@@ -8,8 +8,9 @@ from s4_format.columnar import AnyBlock, Block, BlockKind, ColumnsBlock, parse_b
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.columnar import pco
 from s4_codecs.columnar.rows import decode_rows, encode_rows
+from s4_codecs.columnar.segments import segments
 from s4_codecs.columnar.streams import Bytes, decompress
-from s4_codecs.columnar.trial import choose_layout
+from s4_codecs.columnar.trial import choose_layout, left_to_zstd
 from s4_codecs.errors import CorruptPayloadError, Reason, SizeMismatchError
 from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec
 
@@ -48,10 +49,12 @@ class ColumnarCodec:
         return f"ColumnarCodec(level={self.level}, pcodec={self.pcodec})"
 
     def compress(self, data: Buffer) -> bytes:
-        """`data` as blocks, one for each 8 MiB."""
+        """`data` as blocks of at most 8 MiB, one for each kind of content."""
         view = as_bytes_view(data)
         octets = np.frombuffer(view, np.uint8) if len(view) else np.empty(0, np.uint8)
-        return b"".join([self._encode(octets[at : at + BLOCK_BYTES]).pack() for at in range(0, octets.size, BLOCK_BYTES)])
+        return b"".join(
+            [block.pack() for at in range(0, octets.size, BLOCK_BYTES) for block in self._blocks(octets[at : at + BLOCK_BYTES])]
+        )
 
     def decompress(self, payload: Buffer, original_size: int) -> bytes:
         """The bytes of all blocks; see `s4_codecs.abc.Codec`.
@@ -66,6 +69,12 @@ class ColumnarCodec:
         if size != original_size:
             raise SizeMismatchError(f"the columnar payload holds {size} bytes, {original_size} promised")
         return b"".join([_decode(block) for block in blocks])
+
+    def _blocks(self, octets: Bytes) -> list[AnyBlock]:
+        """Blocks of `octets`: one for each kind of content."""
+        if left_to_zstd(octets):
+            return [self._encode_plainly(octets)]
+        return [self._encode(segment) for segment in segments(octets)]
 
     def _encode(self, octets: Bytes) -> AnyBlock:
         choice = choose_layout(octets, self._zstd, pcodec=self.pcodec)

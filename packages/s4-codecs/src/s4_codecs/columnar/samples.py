@@ -13,12 +13,13 @@ def share(data: Bytes, most: int) -> int:
     return min(most, max(most // _SMALLEST_SHARE, data.size * most // _FULL_SHARE_BYTES))
 
 
-def scattered(data: Bytes, size: int, stride: int) -> Bytes:
-    """About `size` bytes of `data` in two pieces, a third from each end, of whole rows of `stride` bytes; all rows if there are few."""
-    rows, wanted = data.size // stride, size // 2 // stride
-    if rows <= 3 * wanted or not wanted:
-        return data[: min(rows, 2 * wanted + 1) * stride]
-    return np.concatenate([data[row * stride : (row + wanted) * stride] for row in (rows // 3, rows * 2 // 3)])
+def scattered(data: Bytes, size: int, stride: int, *, pieces: int) -> Bytes:
+    """About `size` bytes of `data` in evenly spaced pieces of whole rows of `stride` bytes; its first rows if there are few."""
+    rows, wanted = data.size // stride, size // pieces // stride
+    if rows <= 2 * pieces * wanted or not wanted:
+        return data[: min(rows, pieces * wanted + 1) * stride]
+    starts = [(2 * at + 1) * rows // (2 * pieces) for at in range(pieces)]
+    return np.concatenate([data[start * stride : (start + wanted) * stride] for start in starts])
 
 
 def middle(data: Bytes, size: int, stride: int) -> Bytes:

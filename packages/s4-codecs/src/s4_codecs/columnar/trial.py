@@ -28,6 +28,8 @@ WORTH = 0.97
 
 _WIDEST = max(NUMBER_WIDTHS)
 _SCREEN_BYTES = 8 * 1024
+_SCREEN_PIECES = 2
+_GLANCES = 8
 _PROOF_BYTES = 64 * 1024
 _ENOUGH_BITS = 0.1
 """Where zstd takes so few bits for a byte, it is many times as fast as any trial."""
@@ -50,13 +52,19 @@ class Choice(NamedTuple):
     bits: float
 
 
+def left_to_zstd(data: Bytes) -> bool:
+    """Whether a glance tells that no layout will do: too few bytes, text, or noise."""
+    if data.size < MIN_BYTES:
+        return True
+    glanced = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_GLANCES)
+    return looks_like_text(glanced) or looks_random(glanced)
+
+
 def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | None:
     """The layout to write `data` in, with or without pcodec; None: leave it to zstd."""
-    if data.size < MIN_BYTES:
+    if left_to_zstd(data):
         return None
-    screened = scattered(data, share(data, _SCREEN_BYTES), _WIDEST)
-    if looks_like_text(screened) or looks_random(screened):
-        return None
+    screened = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_SCREEN_PIECES)
     proof = share(data, _PROOF_BYTES)
     sample = middle(data, proof, _WIDEST)
     zstd_bits = 8.0 * len(encode_whole(sample, zstd).data) / sample.size
