@@ -16,6 +16,7 @@ from programs import program
 from s4_gateway import settings
 from s4_gateway.observe import families
 from s4_gateway.operations.table import TABLE
+from s4_gateway.testing.server import running_gateway
 from s4_gateway.testing.weather.faults import TABLE as FAULTS
 
 pytestmark = pytest.mark.servers("embedded")
@@ -86,6 +87,7 @@ def test_pages_with_python_are_found() -> None:
     assert {
         "docs/tutorial/index.md",
         "docs/how-to/clients.md",
+        "docs/how-to/codecs.md",
         "docs/how-to/without-the-gateway.md",
         "docs/how-to/without-a-gpu.md",
     } <= names
@@ -161,6 +163,17 @@ def test_options_in_commands_exist() -> None:
 def test_reference_table_is_the_programs(page: str, table: str) -> None:
     """The reference pages hold the tables that the program makes of its own declarations: reference() in the module."""
     assert table in (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_rules_of_a_page_are_taken(tmp_path: Path) -> None:
+    """A gateway starts with every file of dispatch rules that a page shows."""
+    found = [text for page in PAGES for text in _blocks(page, "toml") if "[rules." in text]
+    assert len(found) == 2
+    for number, text in enumerate(found):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text, encoding="utf-8")
+        with running_gateway("--data-dir", str(tmp_path / str(number)), "--dispatch-rules", str(file)) as process:
+            assert process.endpoint
 
 
 def test_operations_listed_are_those_served() -> None:

@@ -68,8 +68,7 @@ def test_the_largest_frame() -> None:
     """No object and no part of a size has a larger frame than is told for its codecs."""
     for size in (None, 0, MIB, 64 * MIB, 5 << 30):
         for codecs in ([CodecId.CPU_ZSTD], [CodecId.CPU_ZSTD, CodecId.CPU_COLUMNAR]):
-            largest = largest_frame_size(size, codecs)
             for codec in codecs:
-                assert frame_size(FramePolicy.DEFAULT, size=size, codec=codec) <= largest <= MAX_FRAME_BYTES
-                assert part_frame_size(size or 0, codec) <= largest
+                assert frame_size(FramePolicy.DEFAULT, size=size, codec=codec) <= largest_frame_size(size, codecs) <= MAX_FRAME_BYTES
+                assert part_frame_size(size or 0, codec) <= largest_frame_size(size, codecs, part=True) <= MAX_FRAME_BYTES
     assert largest_frame_size(None, []) == DEFAULT_FRAME_BYTES

@@ -91,7 +91,8 @@ def test_explanations() -> None:
     stored, plain = by_codec[COLUMNAR].stored, by_codec[ZSTD].stored
     assert stored is not None and plain is not None and stored < plain < decision.sample_bytes  # noqa: PT018
     assert decision.sample_bytes <= 256 * KIB
-    assert decision.cost_ns == pytest.approx(decision.sample_bytes * (2.5 + 5.0))
+    assert decision.cost_ns == pytest.approx(decision.sample_bytes * (2.5 + 3.0) + 3_000_000)
+    assert dispatch.explain(log(MIB)).cost_ns == pytest.approx(decision.sample_bytes * (2.5 + 3.0))
     assert decision.seconds > 0
     lines = str(decision).splitlines()
     assert lines[0].startswith("cpu-columnar: smallest, by ")
@@ -161,13 +162,13 @@ def test_nothing_left_to_save() -> None:
 
 
 def test_gpu_codecs_take_part_where_they_may() -> None:
-    """Objects that are large enough are tried on the device, in one batch a codec; others are not."""
+    """Objects that are large enough are tried on the device, in one call; others are not."""
     gpu = HostBatchCodec(CodecId.NVCOMP_ZSTD)
     absent = frozenset({"nvcomp-bitcomp", "nvcomp-gdeflate", "nvcomp-ans", "nvcomp-cascaded"})
     options = EncodeOptions(dispatcher="trial", gpu=GpuPreference(), exclude=absent | {"cpu-zstd"})
     with provided(Differences(), gpu):
         assert dispatch.explain(log(MIB), options, total_size=MIB).codec is CodecId.NVCOMP_ZSTD
-        assert gpu.batches == [3]
+        assert gpu.batches == [1]
         assert dispatch.explain(log(MIB), options, total_size=MIB - 1).codec is COLUMNAR
     with provided(Differences(), HostBatchCodec(CodecId.NVCOMP_ZSTD, failures=1)):
         decision = dispatch.explain(log(MIB), options, total_size=MIB)

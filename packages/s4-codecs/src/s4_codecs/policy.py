@@ -58,9 +58,9 @@ def part_frame_size(part_size: int, codec: CodecId = CodecId.CPU_ZSTD) -> int:
     return min(max(-(-part_size // _PART_FRAMES), least), MAX_FRAME_BYTES)
 
 
-def largest_frame_size(size: int | None, codecs: Iterable[CodecId]) -> int:
-    """Plaintext bytes of the largest frame that an object, or a part of one, of at most `size` bytes has under any of `codecs`."""
-    sizes = (max(_default_frame_size(size, codec), part_frame_size(size or 0, codec)) for codec in codecs)
+def largest_frame_size(size: int | None, codecs: Iterable[CodecId], *, part: bool = False) -> int:
+    """Plaintext bytes of the largest frame that an object of `size` bytes, or a part of that size, has under any of `codecs`."""
+    sizes = (part_frame_size(size or 0, codec) if part else _default_frame_size(size, codec) for codec in codecs)
     return max(sizes, default=DEFAULT_FRAME_BYTES)
 
 

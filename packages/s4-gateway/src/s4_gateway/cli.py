@@ -12,7 +12,7 @@ import click
 
 from s4_gateway._version import __version__
 from s4_gateway.errors import SettingsError
-from s4_gateway.settings import Settings, options
+from s4_gateway.settings import SWITCH, Settings, options
 
 if TYPE_CHECKING:
     from s4_gateway.backend.local.check import Report
@@ -36,9 +36,12 @@ def with_settings(command: click.Command) -> None:
     for about in options():
         if not about.secret:
             default = about.default.replace("`", "")
-            command.params.append(
-                click.Option([about.flag], metavar=about.metavar, help=f"{about.help} [{about.variable}; default: {default}]")
-            )
+            help_text = f"{about.help} [{about.variable}; default: {default}]"
+            if about.metavar == SWITCH:
+                # Named without a value it is on.
+                command.params.append(click.Option([about.flag], metavar=about.metavar, help=help_text, is_flag=False, flag_value="on"))
+            else:
+                command.params.append(click.Option([about.flag], metavar=about.metavar, help=help_text))
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})

@@ -3,15 +3,20 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s4_codecs import EncodeOptions
+from s4_codecs import DeviceCall, DispatchRules, device_calls
 
 from s4_gateway.auth.authenticate import Authenticator
 from s4_gateway.backend.abc import Backend
 from s4_gateway.client_keys import ClientKeys, client_keys
+from s4_gateway.compression import Machine, check_codecs, default_options, encoding_on, look_at_machine, read_rules, small_batching
+from s4_gateway.errors import SettingsError
+from s4_gateway.objects.encoding import Encoding
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.store import ObjectStore
 from s4_gateway.observe import AccessLog, Metrics
@@ -53,8 +58,11 @@ class Services:
     """To the other workers; None = this process is alone."""
     census: Census | None = None
     """Sums the metrics of all workers."""
+    machine: Machine = field(default_factory=lambda: Machine(None))
+    """What there is to encode with."""
     failure: BaseException | None = None
     """Why `start` failed; web servers only tell that it did."""
+    _open: ExitStack = field(default_factory=ExitStack)
     _requests: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -71,6 +79,7 @@ class Services:
                 if self.switchboard is not None and self.census is not None:
                     self.switchboard.start()
                     await self.census.start()
+                self._open.enter_context(device_calls.observed(_in_loop(self.metrics.device_called)))
             except BaseException:
                 await self.backend.close()
                 raise
@@ -92,9 +101,25 @@ class Services:
                 await closing()
             except Exception:
                 logger.exception("closing failed")
+        self._open.close()
         if self.switchboard is not None and self.census is not None:
             self.switchboard.close()
             await self.census.close()
+
+    def reload(self) -> None:
+        """Read the dispatch rules again, where there are some. Rules that cannot be used change nothing, and are told in the log."""
+        if self.settings.compression.dispatch_rules is None:
+            return
+        try:
+            rules = read_rules(self.settings)
+            check_codecs(self.machine, rules, self.settings.gpu)
+        except SettingsError as error:
+            logger.error("the rules stay as they were: %s", error)
+            self.metrics.rules_read("error")
+            return
+        self.store.core.encoding.follow(rules)
+        logger.info("the rules were read again: %d of them", len(rules.rules))
+        self.metrics.rules_read("ok")
 
     async def metrics_text(self) -> bytes:
         """What /metrics answers: the figures of all workers."""
@@ -120,6 +145,7 @@ class Plan:
     settings: Settings
     keys: ClientKeys
     credentials: "Credentials | None"
+    rules: DispatchRules
     lock: "DirectoryLock | None" = None
     """Of an embedded store, held by the supervisor and all its workers."""
 
@@ -146,12 +172,37 @@ class Plan:
             log_stream: takes the access log; None = standard error.
 
         Raises:
+            SettingsError: a codec is not available here.
             OSError: the state directory cannot be made.
         """
         settings = self.settings.of_one_worker()
         metrics = Metrics()
+        rules = self._rules_now() if place is not None else self.rules
+        machine = look_at_machine(rules, settings.gpu)
+        encoding = encoding_on(machine, rules, settings.gpu)
+        if machine.gpu is not None and (place is None or place.number == 0):
+            logger.info("GPU: %s", machine.gpu)
         backend = build_backend(settings, metrics, self.credentials, lock=self.lock)
-        return assemble(settings, backend, self.keys, metrics=metrics, state_dir=settings.state_dir, log_stream=log_stream, place=place)
+        services = assemble(
+            settings,
+            backend,
+            self.keys,
+            metrics=metrics,
+            state_dir=settings.state_dir,
+            log_stream=log_stream,
+            place=place,
+            encoding=encoding,
+        )
+        services.machine = machine
+        return services
+
+    def _rules_now(self) -> DispatchRules:
+        """The rules as a worker finds them: one that is started later must not go back to what they were."""
+        try:
+            return read_rules(self.settings)
+        except SettingsError as error:
+            logger.warning("%s; a new worker takes the rules of the start", error)
+            return self.rules
 
 
 def plan_services(settings: Settings) -> Plan:
@@ -160,13 +211,14 @@ def plan_services(settings: Settings) -> Plan:
     Raises:
         SettingsError: a setting cannot be used; the message names it.
     """
+    rules = read_rules(settings)
     credentials = find_backend_credentials(settings)
     # Loaded before workers are forked, the code is in memory once.
     if settings.backend.data_dir is not None:
         import s4_gateway.backend.local  # noqa: PLC0415
     else:
         import s4_gateway.backend.s3.client  # noqa: F401, PLC0415
-    return Plan(settings, client_keys(settings, credentials), credentials)
+    return Plan(settings, client_keys(settings, credentials), credentials, rules)
 
 
 def find_backend_credentials(settings: Settings) -> "Credentials | None":
@@ -221,6 +273,7 @@ def assemble(
     log_stream: ByteSink | None = None,
     options: StoreOptions | None = None,
     place: Place | None = None,
+    encoding: Encoding | None = None,
 ) -> Services:
     """Services over a backend that is there already.
 
@@ -233,6 +286,7 @@ def assemble(
         log_stream: takes the access log; None = standard error.
         options: of the object layer; None = as the settings say.
         place: of this worker; None = it is alone.
+        encoding: how each object is encoded; None = as the options say.
     """
     if state_dir is not None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -247,6 +301,8 @@ def assemble(
             cache=AttributeCache(state_dir and state_dir / "attributes.sqlite", memory_bytes=_cache_bytes(place)),
             journal=Journal(state_dir and state_dir / "journal.sqlite"),
             switchboard=switchboard,
+            encoding=encoding,
+            tell_batches=metrics.small_batched,
         ),
         keys=keys,
         authenticator=Authenticator(keys.keys),
@@ -255,6 +311,17 @@ def assemble(
         switchboard=switchboard,
         census=Census(metrics, switchboard) if switchboard is not None else None,
     )
+
+
+def _in_loop(tell: Callable[[DeviceCall], None]) -> Callable[[DeviceCall], None]:
+    """`tell`, called on this event loop's thread whatever thread it is called on; not at all once the loop is closed."""
+    loop = asyncio.get_running_loop()
+
+    def told(call: DeviceCall) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, call)
+
+    return told
 
 
 def _cache_bytes(place: Place | None) -> int:
@@ -266,7 +333,8 @@ def store_options(settings: Settings) -> StoreOptions:
     """Settings as the object layer wants them."""
     compression, resources = settings.compression, settings.resources
     return StoreOptions(
-        encode=EncodeOptions(codec=compression.codec, zstd_level=compression.zstd_level, dispatcher=compression.dispatcher),
+        encode=default_options(compression),
+        small_batching=small_batching(settings.gpu),
         sidecars=compression.sidecars,
         memory_bytes=resources.memory_bytes,
         spool_bytes=resources.spool_bytes,

@@ -24,6 +24,13 @@ SMALLEST_HEADER_LIMIT = 8 * KIB
 SMALLEST_MEMORY = 32 * MIB
 """A process that holds less at a time cannot stream one large body at full speed."""
 MAX_WORKERS = 128
+GPU_LABELS = ("nvcomp-ans", "nvcomp-bitcomp", "nvcomp-cascaded", "nvcomp-gdeflate", "nvcomp-zstd")
+DEFAULT_TRIAL_NS_PER_BYTE = 12.0
+"""These two as s4_codecs has them, which takes too long to load for `--help`."""
+SWITCH = "on|off"
+"""Placeholder of settings that are on or off."""
+LEVELLED = ("cpu-zstd", "cpu-columnar")
+"""Codecs that --zstd-level is for."""
 
 UNITS = {"": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 2**40}
 
@@ -77,6 +84,17 @@ def seconds(low: float) -> Parser:
     def parse(value: str) -> float:
         if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value.strip()) or float(value) < low:
             raise _Malformed(f"a number of seconds, {low:g} or more")
+        return float(value)
+
+    return parse
+
+
+def number(low: float, unit: str) -> Parser:
+    """A parser of numbers above `low`, fractions allowed."""
+
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value.strip()) or not float(value) > low:
+            raise _Malformed(f"a number of {unit} above {low:g}")
         return float(value)
 
     return parse
@@ -185,20 +203,77 @@ class KeySettings:
 class CompressionSettings:
     """How objects are stored."""
 
-    codec: str = setting("cpu-zstd", choice("cpu-zstd", "cpu-gzip", "passthrough"), "Codec for data worth compressing.", metavar="NAME")
-    zstd_level: int = setting(3, integer(1, 22), "Level of cpu-zstd, 1 (fast) to 22 (small).", metavar="LEVEL")
-    dispatcher: Literal["sampling", "always"] = setting(
-        "sampling",
-        choice("sampling", "always"),
-        "sampling looks at the first bytes and leaves incompressible data alone; always compresses.",
+    codec: str = setting(
+        "cpu-zstd",
+        choice("cpu-zstd", "cpu-gzip", "passthrough", "cpu-columnar", *GPU_LABELS),
+        "Codec for data worth compressing; those of nvcomp need a GPU.",
         metavar="NAME",
+    )
+    zstd_level: int = setting(3, integer(1, 22), "Level of cpu-zstd and cpu-columnar, 1 (fast) to 22 (small).", metavar="LEVEL")
+    dispatcher: Literal["sampling", "always", "trial"] = setting(
+        "sampling",
+        choice("sampling", "always", "trial"),
+        "sampling looks at the first bytes and leaves incompressible data alone; always compresses; trial compresses a sample with each "
+        "codec and takes the smallest.",
+        metavar="NAME",
+    )
+    trial_ns_per_byte: float = setting(
+        DEFAULT_TRIAL_NS_PER_BYTE,
+        number(0, "nanoseconds a byte"),
+        "Dispatcher trial: time that a codec may take, in nanoseconds a byte on one core.",
+        metavar="NUMBER",
+    )
+    dispatch_rules: Path | None = setting(
+        None,
+        folder,
+        "TOML file of rules by bucket and key prefix: policy, force, exclude, zstd_level. Read again on SIGHUP.",
+        metavar="FILE",
     )
     sidecars: bool = setting(
         True,
         switch,
         "Write `<key>.s4index` beside objects above 4 MiB, for readers that do not know the trailer: on or off.",
         shown="on",
-        metavar="on|off",
+        metavar=SWITCH,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """What a GPU is used for, where there is one."""
+
+    gpu_min_bytes: int = setting(
+        MIB,
+        size(1),
+        "With a GPU, objects of known size from here on that cpu-zstd would compress get nvcomp-zstd (sampling), or are tried on it too "
+        "(trial).",
+        shown="1 MiB",
+        metavar="BYTES",
+    )
+    prefer_columnar_gpu: bool = setting(
+        False,
+        switch,
+        "Of these, nvcomp-bitcomp for those whose first bytes look like columns of numbers: on or off.",
+        shown="off",
+        metavar=SWITCH,
+    )
+    gpu_fallback: Literal["refuse", "cpu"] = setting(
+        "refuse",
+        choice("refuse", "cpu"),
+        "Where settings name a GPU codec and there is no GPU: refuse to start, or store with cpu-zstd (cpu).",
+        metavar="refuse|cpu",
+    )
+    gpu_batch_small_puts: bool = setting(
+        False, switch, "Compress small objects on the GPU too, those of several requests together: on or off.", shown="off", metavar=SWITCH
+    )
+    gpu_batch_max_items: int = setting(
+        32, integer(1, 4096), "Frames of small objects that are compressed together at most.", metavar="NUMBER"
+    )
+    gpu_batch_window_ms: int = setting(
+        4, integer(1, 10_000), "Longest wait of a small object for others, in milliseconds.", metavar="NUMBER"
+    )
+    gpu_batch_floor_bytes: int = setting(
+        4 * KIB, size(1), "Smaller objects stay on the CPU; larger ones up to --gpu-min-bytes are batched.", shown="4 KiB", metavar="BYTES"
     )
 
 
@@ -240,6 +315,7 @@ class Settings:
     listen: ListenSettings = field(default_factory=ListenSettings)
     keys: KeySettings = field(default_factory=KeySettings)
     compression: CompressionSettings = field(default_factory=CompressionSettings)
+    gpu: GpuSettings = field(default_factory=GpuSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
     log: LogSettings = field(default_factory=LogSettings)
     state_dir: Path = Path()
@@ -262,7 +338,8 @@ class Settings:
         texts = {about.name: _given(about, given, environ) for about in options()}
         chosen = {name: source for name, source in texts.items() if source is not None}
         groups = {name: _group(kind, chosen) for name, kind in GROUPS.items()}
-        _refuse_contradictions(chosen, groups["backend"], groups["keys"], groups["compression"])
+        _refuse_contradictions(chosen, groups["backend"], groups["keys"])
+        _refuse_idle_codec_settings(chosen, groups["compression"], groups["gpu"])
         _refuse_too_many_workers(chosen, groups["listen"], groups["resources"])
         state_dir = groups["resources"].state_dir or _default_state_dir(groups["backend"], environ)
         return cls(**groups, state_dir=state_dir, spool_dir=groups["resources"].spool_dir or state_dir / "spool")
@@ -284,6 +361,7 @@ GROUPS: Mapping[str, type[Any]] = {
     "listen": ListenSettings,
     "keys": KeySettings,
     "compression": CompressionSettings,
+    "gpu": GpuSettings,
     "resources": ResourceSettings,
     "log": LogSettings,
 }
@@ -359,9 +437,7 @@ def _group(kind: type[Any], chosen: Mapping[str, _Source]) -> Any:
     return kind(**values)
 
 
-def _refuse_contradictions(
-    chosen: Mapping[str, _Source], backend: BackendSettings, keys: KeySettings, compression: CompressionSettings
-) -> None:
+def _refuse_contradictions(chosen: Mapping[str, _Source], backend: BackendSettings, keys: KeySettings) -> None:
     def named(name: str) -> str:
         return chosen[name].name
 
@@ -374,8 +450,25 @@ def _refuse_contradictions(
         raise SettingsError(f"{missing}: not set, but the other half of the pair is")
     if keys.credentials is not None and keys.access_key_id is not None:
         raise SettingsError(f"{named('credentials')} and S4_ACCESS_KEY_ID: client keys come from one of them, give only one")
-    if "zstd_level" in chosen and compression.codec != "cpu-zstd":
-        raise SettingsError(f"{named('zstd_level')}: only codec cpu-zstd has a level, the codec is {compression.codec}")
+
+
+def _refuse_idle_codec_settings(chosen: Mapping[str, _Source], compression: CompressionSettings, gpu: GpuSettings) -> None:
+    """What was given must count for something, unless rules may make it count."""
+    trial = compression.dispatcher == "trial" or compression.dispatch_rules is not None
+    if "zstd_level" in chosen and compression.codec not in LEVELLED and not trial:
+        raise SettingsError(
+            f"{chosen['zstd_level'].name}: only codecs {' and '.join(LEVELLED)} have a level, the codec is {compression.codec}"
+        )
+    if "trial_ns_per_byte" in chosen and not trial:
+        raise SettingsError(f"{chosen['trial_ns_per_byte'].name}: only dispatcher trial has a budget, it is {compression.dispatcher}")
+    if not gpu.gpu_batch_small_puts:
+        for name in ("gpu_batch_max_items", "gpu_batch_window_ms", "gpu_batch_floor_bytes"):
+            if name in chosen:
+                raise SettingsError(f"{chosen[name].name}: nothing is batched without --gpu-batch-small-puts on")
+    elif gpu.gpu_batch_floor_bytes >= gpu.gpu_min_bytes:
+        raise SettingsError(
+            f"--gpu-batch-floor-bytes: no object lies between {gpu.gpu_batch_floor_bytes} and --gpu-min-bytes, {gpu.gpu_min_bytes}"
+        )
 
 
 def _refuse_too_many_workers(chosen: Mapping[str, _Source], listen: ListenSettings, resources: ResourceSettings) -> None:

@@ -4,6 +4,8 @@ import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from s4_codecs import DeviceCall, device_calls
+from s4_format import CodecId
 
 from s4_gateway.observe import Metrics, Record
 from s4_gateway.observe.families import BUCKETS, FAMILIES, reference
@@ -33,7 +35,7 @@ def exported(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], 
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
         for sample in family.samples
-        if sample.name.startswith("s4_gateway_")
+        if sample.name.startswith("s4_")
     }
 
 
@@ -46,6 +48,15 @@ def used() -> Metrics:
     metrics.backend_called("GetObject", 206, 0, 700, 0.03)
     metrics.connection_closed("idle")
     metrics.lines_dropped(2)
+    metrics.rules_read("ok")
+    metrics.device_called(DeviceCall(CodecId.NVCOMP_ZSTD, "encode", 4_000_000, 0.002, "done"))
+    metrics.device_called(DeviceCall(CodecId.NVCOMP_ZSTD, "encode", 2_000_000, 0.001, "done"))
+    metrics.device_called(DeviceCall(CodecId.NVCOMP_ZSTD, "decode", 1_000_000, 0.5, "done"))
+    metrics.device_called(DeviceCall(CodecId.NVCOMP_ZSTD, "encode", 7, 0.1, "out-of-memory"))
+    metrics.device_called(DeviceCall(CodecId.NVCOMP_ZSTD, "decode", 7, 0.1, "failed"))
+    metrics.small_batched("batched", 5)
+    metrics.small_batched("fallback", 2)
+    metrics.request_ended(RECORD._replace(operation="PutObject", notes={"fallback": "no-device"}), writes=True)
     metrics.in_flight, metrics.connections = 3, 4
     return metrics
 
@@ -97,6 +108,25 @@ def test_gauges() -> None:
     assert found["s4_gateway_access_log_dropped_lines_total", ()] == 2
 
 
+def test_the_gpu() -> None:
+    """Calls to the GPU are timed and their bytes counted; those without memory and what the CPU did instead are counted too."""
+    found = exported(used())
+    codec = ("codec", "nvcomp-zstd")
+
+    assert found["s4_gpu_compress_seconds_count", (codec,)] == 2
+    assert found["s4_gpu_compress_seconds_sum", (codec,)] == pytest.approx(0.003)
+    assert found["s4_gpu_decompress_seconds_count", (codec,)] == 1
+    assert found["s4_gpu_bytes_total", (codec, ("op", "compress"))] == 6_000_000
+    assert found["s4_gpu_throughput_bytes_per_sec", (codec, ("op", "compress"))] == pytest.approx(2e9)
+    assert found["s4_gpu_throughput_bytes_per_sec", (codec, ("op", "decompress"))] == pytest.approx(2e6)
+    assert found["s4_gpu_oom_total", (codec,)] == 1
+    assert (found["s4_gpu_batch_total", (("result", "batched"),)], found["s4_gpu_batch_total", (("result", "fallback"),)]) == (5, 2)
+    assert found["s4_gpu_fallback_total", (("reason", "no-device"),)] == 1
+    assert found["s4_gpu_in_flight", ()] == 0
+    with device_calls.call(CodecId.NVCOMP_ZSTD, "encode", 1):
+        assert exported(Metrics())["s4_gpu_in_flight", ()] == 1
+
+
 def test_latencies_are_histograms() -> None:
     """Buckets are cumulative and inclusive, the last is +Inf, and sum and count agree with what was observed."""
     metrics = Metrics()
@@ -136,7 +166,7 @@ def test_what_is_declared_is_what_is_exported() -> None:
     found = {
         name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
         for name, family in families.items()
-        if name.startswith("s4_gateway_")
+        if name.startswith("s4_")
     }
 
     assert found == {family.name: (family.kind, set(family.labels)) for family in FAMILIES}

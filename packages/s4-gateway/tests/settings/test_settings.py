@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from s4_codecs import EncodeOptions, GpuPreference
+from s4_codecs.registry import GPU_CODECS
 
 from s4_gateway.errors import SettingsError
-from s4_gateway.settings import GIB, KIB, MIB, Option, Settings, options, reference
+from s4_gateway.settings import GIB, GPU_LABELS, KIB, MIB, CompressionSettings, GpuSettings, Option, Settings, options, reference
 
 STORE = {"data_dir": "/srv/s4"}
 
@@ -66,7 +68,16 @@ def test_each_setting_has_an_option_and_a_variable(about: Option) -> None:
         "credentials": ("/a.toml", "/b.toml"),
         "codec": ("cpu-gzip", "passthrough"),
         "zstd_level": ("1", "22"),
-        "dispatcher": ("always", "sampling"),
+        "dispatcher": ("always", "trial"),
+        "trial_ns_per_byte": ("3", "30.5"),
+        "dispatch_rules": ("/a.toml", "/b.toml"),
+        "gpu_min_bytes": ("1", "4MiB"),
+        "prefer_columnar_gpu": ("on", "off"),
+        "gpu_fallback": ("cpu", "refuse"),
+        "gpu_batch_small_puts": ("on", "off"),
+        "gpu_batch_max_items": ("1", "4096"),
+        "gpu_batch_window_ms": ("1", "10000"),
+        "gpu_batch_floor_bytes": ("1", "8KiB"),
         "sidecars": ("off", "on"),
         "workers": ("2", "8"),
         "state_dir": ("/a", "/b"),
@@ -77,6 +88,10 @@ def test_each_setting_has_an_option_and_a_variable(about: Option) -> None:
     }
     first, second = samples[name]
     store = {} if name in ("data_dir", "endpoint_url") else STORE
+    if name == "trial_ns_per_byte":
+        store = {**STORE, "dispatcher": "trial"}
+    elif name.startswith("gpu_batch_") and name != "gpu_batch_small_puts":
+        store = {**STORE, "gpu_batch_small_puts": "on"}
     variable = about.variable
 
     by_option = Settings.load({**store, name: first}, {})
@@ -108,6 +123,14 @@ def test_each_setting_has_an_option_and_a_variable(about: Option) -> None:
         ("zstd_level", "0"),
         ("zstd_level", "23"),
         ("dispatcher", "Sampling"),
+        ("trial_ns_per_byte", "0"),
+        ("trial_ns_per_byte", "1e3"),
+        ("dispatch_rules", " "),
+        ("gpu_min_bytes", "0"),
+        ("gpu_fallback", "gpu"),
+        ("gpu_batch_max_items", "0"),
+        ("gpu_batch_max_items", "4097"),
+        ("gpu_batch_window_ms", "0.5"),
         ("sidecars", "yes"),
         ("log_format", "xml"),
         ("memory_bytes", "1MiB"),
@@ -166,6 +189,10 @@ def test_an_endpoint_loses_its_slash() -> None:
             ("--credentials", "S4_ACCESS_KEY_ID"),
         ),
         ({**STORE, "codec": "cpu-gzip", "zstd_level": "5"}, {}, ("--zstd-level",)),
+        ({**STORE, "trial_ns_per_byte": "5"}, {}, ("--trial-ns-per-byte", "sampling")),
+        ({**STORE, "gpu_batch_window_ms": "5"}, {}, ("--gpu-batch-window-ms", "--gpu-batch-small-puts")),
+        (STORE, {"S4_GPU_BATCH_MAX_ITEMS": "5"}, ("S4_GPU_BATCH_MAX_ITEMS",)),
+        ({**STORE, "gpu_batch_small_puts": "on", "gpu_min_bytes": "4096"}, {}, ("--gpu-batch-floor-bytes", "--gpu-min-bytes", "4096")),
         ({**STORE, "workers": "3", "max_concurrent_connections": "2"}, {}, ("--max-concurrent-connections", "3 workers")),
         ({**STORE, "workers": "3"}, {"S4_MEMORY_BYTES": "95MiB"}, ("S4_MEMORY_BYTES", "3 workers")),
         ({**STORE, "codec": "cpu-gzip"}, {"S4_ZSTD_LEVEL": "5"}, ("S4_ZSTD_LEVEL",)),
@@ -176,6 +203,26 @@ def test_contradictions_are_named(given: dict[str, str | None], environ: dict[st
     message = refusal(given, environ)
 
     assert [name for name in named if name not in message] == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"codec": "cpu-columnar", "zstd_level": "9"},
+        {"codec": "cpu-gzip", "dispatcher": "trial", "zstd_level": "9", "trial_ns_per_byte": "50"},
+        {"codec": "passthrough", "dispatch_rules": "/rules.toml", "zstd_level": "9", "trial_ns_per_byte": "50"},
+    ],
+)
+def test_settings_that_count_are_taken(given: dict[str, str | None]) -> None:
+    """A level and a budget are taken where a codec or a dispatcher has them, or a rule may."""
+    assert Settings.load({**STORE, **given}, {}).compression.zstd_level == 9
+
+
+def test_words_of_the_codecs() -> None:
+    """The names and the default that settings repeat are those of s4_codecs."""
+    assert {codec.label for codec in GPU_CODECS} == set(GPU_LABELS)
+    assert CompressionSettings().trial_ns_per_byte == EncodeOptions().trial_ns_per_byte
+    assert GpuSettings().gpu_min_bytes == GpuPreference().min_bytes
 
 
 def test_secrets_stay_secret() -> None:

@@ -13,9 +13,9 @@ from s4_codecs._buffer import Pieces
 from s4_codecs.dispatch.abc import Dispatcher
 from s4_codecs.dispatch.decision import Decision
 from s4_codecs.dispatch.trial import TrialDispatcher, profiled
-from s4_codecs.sample import GLANCE_BYTES, PROFILE_BYTES, SAMPLE_BYTES, looks_random, profile, profile_is_random
+from s4_codecs.sample import GLANCE_BYTES, PROFILE_BYTES, SAMPLE_BYTES, looks_random, profile, profile_is_numeric, profile_is_random
 
-SHARE = 0.035
+SHARE = 0.045
 """Of the time that encoding takes by the table of costs, what trials and looks at the content may take."""
 PREPAID_BYTES = 64 << 20
 """The share of so many bytes may be spent at once, so that objects whose content changes early are not stuck with their beginning."""
@@ -30,12 +30,12 @@ _LOOK_GROWTH = 4
 _CHANGED_BITS = 2.0
 """Of the entropy of any byte position, by which a profile differs from the one at the last choice: steps within one kind of content stay
 below (numbers whose range grows: up to 1.8), from text to numbers or to compressed data it is 3 and more."""
-_TRIAL_EVERY = 16 << 20
+_TRIAL_EVERY = 64 << 20
 _TRIAL_GROWTH = 4
-"""What profiles do not show (repetitions that begin or end) is found by a trial after 16 MiB, 64 MiB, 256 MiB, ..."""
+"""What profiles do not show (repetitions that begin or end) is found by a trial after 64 MiB, 256 MiB, 1 GiB, ..."""
 _FAST_RATIO = 32
 _FAST_PACE = 0.08
-"""Content that shrinks so much is encoded about twelve times as fast as the table says."""
+"""Content that zstd shrinks so much is encoded about twelve times as fast as the table says."""
 
 
 class Pilot(Protocol):
@@ -99,10 +99,11 @@ class TrialPilot:
     def __init__(self, dispatcher: TrialDispatcher, size: int | None) -> None:
         self._dispatcher = dispatcher
         self._size = size
-        self._trial_ns = dispatcher.trial_ns(size)
+        self._short_trial_ns = {numeric: dispatcher.trial_ns(size, numeric=numeric) for numeric in (False, True)}
         self._decisions: list[Decision] = []
         self._profile = profile(bytes(PROFILE_BYTES))
         self._is_random = False
+        self._is_numeric = False
         self._changed = False
         self._position = 0
         self._pick = CodecId.PASSTHROUGH
@@ -161,14 +162,15 @@ class TrialPilot:
 
     def _differs(self, frame: Pieces) -> bool:
         """Whether the content of `frame` is of another kind than at the last choice."""
-        if self._is_random:
-            return not looks_random(frame.extract(frame.size // 2, frame.size // 2 + GLANCE_BYTES))
-        return bool(abs(profile(profiled(frame)) - self._profile).max() > _CHANGED_BITS)
+        if self._is_random and looks_random(frame.extract(frame.size // 2, frame.size // 2 + GLANCE_BYTES)):
+            return False
+        lanes = profile(profiled(frame))
+        self._is_numeric = profile_is_numeric(lanes)
+        return self._is_random or bool(abs(lanes - self._profile).max() > _CHANGED_BITS)
 
     def _decide(self, content: Pieces, *, again: bool) -> None:
         decision = replace(self._dispatcher.decide(content, self._size, again=again), offset=self._position)
-        fast = any((entry.stored or decision.sample_bytes) * _FAST_RATIO <= decision.sample_bytes for entry in decision.candidates)
-        factor = _FAST_PACE if fast else 1.0
+        factor = _FAST_PACE if _is_fast(decision) else 1.0
         self._pace_ns = self._dispatcher.cost(decision.codec) * factor
         self._trials_ns += decision.cost_ns * factor
         self._looks_ns += _PROFILE_NS
@@ -179,6 +181,7 @@ class TrialPilot:
         if content.size >= PROFILE_BYTES:
             self._profile = profile(profiled(content))
         self._is_random = self._pick is CodecId.PASSTHROUGH and profile_is_random(self._profile)
+        self._is_numeric = profile_is_numeric(self._profile)
         while again and self._position >= self._next_trial:
             self._next_trial *= _TRIAL_GROWTH
         self._plan_look()
@@ -195,4 +198,10 @@ class TrialPilot:
             # What has begun is probably worth compressing.
             pace = self._dispatcher.cost(self._dispatcher.options.codec_id)
         prepaid = max(0, PREPAID_BYTES - self._position) * pace
-        return self._trials_ns + self._trial_ns <= SHARE * (1 - _LOOKS_SHARE) * (self._encoding_ns + prepaid)
+        return self._trials_ns + self._short_trial_ns[self._is_numeric] <= SHARE * (1 - _LOOKS_SHARE) * (self._encoding_ns + prepaid)
+
+
+def _is_fast(decision: Decision) -> bool:
+    """Whether the codec chosen finds so many repetitions that it skips most bytes. Filters look at all of them."""
+    stored = next((entry.stored for entry in decision.candidates if entry.codec is decision.codec), None)
+    return stored is not None and stored * _FAST_RATIO <= decision.sample_bytes and decision.codec is not CodecId.CPU_COLUMNAR

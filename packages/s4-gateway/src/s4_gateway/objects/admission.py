@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from s4_codecs.policy import DEFAULT_FRAME_BYTES, part_frame_size
+from s4_codecs.policy import FramePolicy, frame_size, part_frame_size
+from s4_format import CodecId
 
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Layout
@@ -172,8 +173,9 @@ def frame_bytes(face: Face, window: Window) -> int:
         return min(max(sizes, default=0), LARGEST_FRAME)
     if face.manifest.write_token is None:
         return min(attributes.size, LARGEST_FRAME)
+    codec = face.manifest.codec or CodecId.CPU_ZSTD
     if not face.manifest.multipart:
-        return DEFAULT_FRAME_BYTES
+        return frame_size(FramePolicy.DEFAULT, size=attributes.size, codec=codec)
     _, dash, parts = (attributes.etag or "").partition("-")
     # Twice the mean: only the largest part's frames would tell more.
-    return part_frame_size(2 * attributes.size // int(parts) if dash else attributes.size)
+    return part_frame_size(2 * attributes.size // int(parts) if dash else attributes.size, codec)

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from s4_codecs.small_batches import SmallBatches
+
 from s4_gateway.backend.abc import Backend
 from s4_gateway.objects.budget import ByteBudget
+from s4_gateway.objects.encoding import Encoding
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.patience import Patience
 from s4_gateway.observe.board import Place
@@ -41,6 +44,10 @@ class Core:
     """Small bodies in flight: large ones, however slow, never keep them waiting."""
     patience: Patience
     """With clients that hold the memory of large ones."""
+    encoding: Encoding
+    """How each object is encoded."""
+    small_batches: SmallBatches | None = None
+    """Compresses frames of small objects together; None = each by itself."""
     switchboard: Switchboard | None = None
     """To the other workers of the gateway; None = this process is alone."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -29,10 +29,24 @@ millisecond at most, while handing them to another thread costs a good part of t
 
 
 @dataclass(frozen=True, slots=True)
+class SmallBatching:
+    """Small objects of several requests are compressed together."""
+
+    max_items: int
+    """Frames of a batch at most."""
+    window: float
+    """Longest wait of a frame for others, in seconds."""
+    below_bytes: int
+    """Objects of this size and larger ones fill batches by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreOptions:
     """Settings of the object layer. Sizes in bytes, times in seconds."""
 
     encode: EncodeOptions = field(default_factory=EncodeOptions)
+    """Where no `Encoding` says otherwise."""
+    small_batching: SmallBatching | None = None
     sidecars: bool = True
     sidecar_above: int = 4 * MIB
     """Logical size from which a sidecar is written for other readers."""

@@ -1,11 +1,13 @@
 """PutObject: buffered below 8 MiB of stored bytes, streamed into a backend multipart upload above (data-paths.md section 2)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async
+from s4_codecs import EncodedFrame, EncodeOptions, EncodeSizeError, FrameTask, ObjectEncoder, encode_async
 from s4_format import Attributes as TrailerAttributes
 from s4_format import Trailer, encode_trailer
 
@@ -14,6 +16,7 @@ from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes, Layout
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.encoding import frames_footprint, stood_in
 from s4_gateway.objects.held import HeldBody
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import AT_ONCE_BYTES, BUFFERED_LIMIT, MAX_PUT_BYTES
@@ -22,6 +25,8 @@ from s4_gateway.objects.sidecar import write_sidecar
 from s4_gateway.objects.stamp import check_client_metadata, complete_metadata, core_metadata, has_room
 from s4_gateway.objects.stream_upload import StreamUpload
 from s4_gateway.state.cache import Entry
+
+T = TypeVar("T")
 
 RESERVE_FLOOR = 64 * 1024
 
@@ -61,6 +66,8 @@ class PutResult:
     version_id: str | None
     modified: int
     """Its Last-Modified, as far as the store's answer tells it."""
+    fallback: str | None = None
+    """Why cpu-zstd stood in for a GPU codec, if it did: `stood_in`."""
 
 
 class Putter:
@@ -85,8 +92,9 @@ class Putter:
         check_client_metadata(request.metadata, capabilities)
         condition = await self.resolve(request.bucket, request.key, request.condition)
         complete = has_room(request.metadata, capabilities)
-        encoder = ObjectEncoder(self._core.options.encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
-        footprint = self._footprint(size)
+        encode = self._core.encoding.for_put(request.bucket, request.key)
+        encoder = ObjectEncoder(encode, size=size, raw_passthrough_limit=BUFFERED_LIMIT if complete else 0)
+        footprint = self._footprint(encode, size)
         if request.ours:
             async with self._core.budget.reserve(footprint):
                 return await self._run(request, _Write(self._core, request, request.body, encoder, condition, complete=complete))
@@ -131,10 +139,11 @@ class Putter:
             await self.resolve(bucket, key, logical)
             raise S3Error("ConditionalRequestConflict") from refusal
 
-    def _footprint(self, size: int | None) -> int:
+    def _footprint(self, encode: EncodeOptions, size: int | None) -> int:
         """Bytes that a PUT may hold at once: the buffered body, or the parts and frames of a streamed one."""
         options = self._core.options
-        streamed = BUFFERED_LIMIT + 2 * options.part_size + 2 * options.frames_in_flight * (1 << 20)
+        frames = frames_footprint(encode, size=size, frames_in_flight=options.frames_in_flight)
+        streamed = BUFFERED_LIMIT + 2 * options.part_size + frames
         return streamed if size is None else max(RESERVE_FLOOR, min(2 * size, streamed))
 
 
@@ -156,6 +165,9 @@ class _Write:
         size = self._request.body.size
         if size is not None and size <= AT_ONCE_BYTES:
             return await self._send(*await self._encoded_at_once())
+        small = self._core.options.small_batching
+        if size is not None and small is not None and size < small.below_bytes:
+            return await self._send(*await self._encoded_together())
         pieces: list[Buffer] = []
         stored = 0
         async with aclosing(self._stored_pieces()) as stream:
@@ -169,18 +181,44 @@ class _Write:
     async def _encoded_at_once(self) -> tuple[list[Buffer], int]:
         """The stored body of a small object and its size, made in one go."""
         body = await self._intake.whole()
-        encoder, pieces, stored = self._encoder, list[Buffer](), 0
+        encoder = self._encoder
+
+        def tasks() -> list[FrameTask]:
+            return [*encoder.feed(body), *encoder.finish()]
+
         try:
-            tasks = [*encoder.feed(body), *encoder.finish()]
+            made = await self._in_thread(tasks) if encoder.deliberates(None) else tasks()
         except EncodeSizeError as error:
             raise S3Error("IncompleteBody") from error
-        for task in tasks:
-            at_once = task.weight <= AT_ONCE_BYTES
-            frame = task.run() if at_once else await asyncio.get_running_loop().run_in_executor(self._core.codecs, task.run)
-            for piece in encoder.accept(frame):
-                pieces.append(piece)
-                stored += len(piece)
-        return pieces, stored
+        return self._accepted([await self._made(task) for task in made])
+
+    async def _encoded_together(self) -> tuple[list[Buffer], int]:
+        """The same of an object whose frames go to the device with those of others."""
+        encoder, tasks = self._encoder, list[FrameTask]()
+        try:
+            async with aclosing(self._intake.chunks()) as chunks:
+                async for chunk in chunks:
+                    feed = partial(encoder.feed, chunk)
+                    tasks += await self._in_thread(feed) if encoder.deliberates(len(chunk)) else feed()
+            tasks += await self._in_thread(encoder.finish) if encoder.deliberates(None) else encoder.finish()
+        except EncodeSizeError as error:
+            raise S3Error("IncompleteBody") from error
+        return self._accepted(await asyncio.gather(*map(self._made, tasks)))
+
+    async def _made(self, task: FrameTask) -> EncodedFrame:
+        batches = self._core.small_batches
+        if task.batch_codec is not None and batches is not None:
+            return await batches.run(task)
+        if task.batch_codec is None and task.weight <= AT_ONCE_BYTES:
+            return task.run()
+        return await self._in_thread(task.run)
+
+    def _accepted(self, frames: Iterable[EncodedFrame]) -> tuple[list[Buffer], int]:
+        pieces = [piece for frame in frames for piece in self._encoder.accept(frame)]
+        return pieces, sum(map(len, pieces))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._core.codecs, work)
 
     async def _stored_pieces(self) -> AsyncGenerator[Buffer, None]:
         options = self._core.options
@@ -278,4 +316,5 @@ class _Write:
         )
         self._core.cache.put(request.bucket, request.key, Entry(written.etag, stored, written.earliest, written.latest, attributes))
         await write_sidecar(self._core, request.bucket, request.key, etag=written.etag, stored_size=stored, attributes=attributes)
-        return PutResult(attributes, digested, stored, encoder.codec.label, written.version_id, told_time(written))
+        fallback = stood_in(self._core.encoding, encoder, request.bucket, request.key)
+        return PutResult(attributes, digested, stored, encoder.codec.label, written.version_id, told_time(written), fallback)

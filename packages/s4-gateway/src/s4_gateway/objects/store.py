@@ -7,6 +7,9 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from s4_codecs import DispatchRules
+from s4_codecs.small_batches import SmallBatches, Tell
+
 from s4_gateway.backend.abc import Backend, BackendError
 from s4_gateway.errors import GatewayError
 from s4_gateway.objects.buckets import BucketStates
@@ -14,6 +17,7 @@ from s4_gateway.objects.budget import ByteBudget
 from s4_gateway.objects.copy import Copier
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.delete import Deleter
+from s4_gateway.objects.encoding import Encoding
 from s4_gateway.objects.listing import Lister
 from s4_gateway.objects.options import StoreOptions
 from s4_gateway.objects.patience import Patience
@@ -37,6 +41,14 @@ _log = logging.getLogger(__name__)
 class ObjectStore:
     """Logical objects over one backend. Start before use, close after.
 
+    Args:
+        backend: started and closed by the caller.
+        options: of the object layer.
+        cache, journal: local state, of this store alone.
+        switchboard: to the other workers; None = this process is alone.
+        encoding: how each object is encoded; None = as the options say.
+        tell_batches: told of the frames of small objects, where they are compressed together.
+
     Attributes:
         core: backend, options, cache and threads.
         reader, putter, copier, deleter, lister: one job each.
@@ -44,21 +56,35 @@ class ObjectStore:
     """
 
     def __init__(
-        self, backend: Backend, *, options: StoreOptions, cache: AttributeCache, journal: Journal, switchboard: Switchboard | None = None
+        self,
+        backend: Backend,
+        *,
+        options: StoreOptions,
+        cache: AttributeCache,
+        journal: Journal,
+        switchboard: Switchboard | None = None,
+        encoding: Encoding | None = None,
+        tell_batches: Tell = lambda _result, _frames: None,
     ) -> None:
-        small = options.memory_bytes // SMALL_SHARE
-        budget, reads = ByteBudget(options.memory_bytes - small), ByteBudget(options.memory_bytes // 2)
+        spare = options.memory_bytes // SMALL_SHARE
+        budget, reads = ByteBudget(options.memory_bytes - spare), ByteBudget(options.memory_bytes // 2)
+        small = options.small_batching
+        codecs = ThreadPoolExecutor(_codec_threads(switchboard), thread_name_prefix="s4-codec")
         self.core = Core(
             backend=backend,
             options=options,
             cache=cache,
             journal=journal,
-            codecs=ThreadPoolExecutor(_codec_threads(switchboard), thread_name_prefix="s4-codec"),
+            codecs=codecs,
             digests=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="s4-digest"),
             budget=budget,
             reads=reads,
-            small=ByteBudget(small),
+            small=ByteBudget(spare),
             patience=Patience(budget, reads),
+            encoding=encoding or Encoding(DispatchRules(options.encode)),
+            small_batches=None
+            if small is None
+            else SmallBatches(codecs, max_items=small.max_items, window=small.window, tell=tell_batches),
             switchboard=switchboard,
         )
         self.reader = Reader(self.core)

@@ -36,10 +36,11 @@ class _Figures(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        gauges: Mapping[str, tuple[Labels, float]] = {
-            **{name: ((), value) for name, value in self._snapshot.gauges.items()},
-            "s4_gateway_start_time_seconds": ((), self._snapshot.started),
-            "s4_gateway_build_info": ((__version__,), 1),
+        gauges: Mapping[str, Mapping[Labels, float]] = {
+            **{name: {(): value} for name, value in self._snapshot.gauges.items()},
+            "s4_gateway_start_time_seconds": {(): self._snapshot.started},
+            "s4_gateway_build_info": {(__version__,): 1},
+            "s4_gpu_throughput_bytes_per_sec": dict(_throughput(self._snapshot)),
         }
         for family in FAMILIES:
             match family.kind:
@@ -47,13 +48,23 @@ class _Figures(Collector):
                     yield _counter(family, self._snapshot.counters[family.name])
                 case "gauge":
                     gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
-                    gauge.add_metric(*gauges[family.name])
+                    for labels, value in gauges[family.name].items():
+                        gauge.add_metric(labels, value)
                     yield gauge
                 case "histogram":
                     yield _histogram(family, self._snapshot.histograms[family.name].items())
         for described in _process.collect():
             described.samples = [sample._replace(value=self._snapshot.process[sample.name]) for sample in described.samples]
             yield described
+
+
+def _throughput(snapshot: Snapshot) -> Iterator[tuple[Labels, float]]:
+    """Of the calls to the GPU: bytes by seconds, of all processes together."""
+    for labels, size in sorted(snapshot.counters["s4_gpu_bytes"].items()):
+        codec, operation = labels
+        seconds = snapshot.histograms[f"s4_gpu_{operation}_seconds"][codec][-1]
+        if seconds:
+            yield labels, size / seconds
 
 
 def _counter(family: Family, tally: Mapping[Labels, float]) -> CounterMetricFamily:

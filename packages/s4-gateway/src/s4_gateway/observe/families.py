@@ -46,6 +46,17 @@ FAMILIES: tuple[Family, ...] = (
     Family("s4_gateway_backend_received_bytes", "counter", ("operation",), "Stored bytes read from the backend."),
     Family("s4_gateway_codec_logical_bytes", "counter", ("codec", "direction"), "Client bytes through a codec: encode or decode."),
     Family("s4_gateway_codec_stored_bytes", "counter", ("codec", "direction"), "Stored bytes on the other side of the codec."),
+    Family("s4_gpu_compress_seconds", "histogram", ("codec",), "Time of a call to the GPU that compresses frames, copies included."),
+    Family("s4_gpu_decompress_seconds", "histogram", ("codec",), "Time of a call to the GPU that decompresses frames, copies included."),
+    Family("s4_gpu_bytes", "counter", ("codec", "op"), "Plaintext bytes of these calls: compress or decompress."),
+    Family("s4_gpu_throughput_bytes_per_sec", "gauge", ("codec", "op"), "Plaintext bytes of these calls by their time, since the start."),
+    Family("s4_gpu_in_flight", "gauge", (), "Calls to the GPU that have begun and not ended."),
+    Family("s4_gpu_oom", "counter", ("codec",), "Calls that the GPU had no memory for; the CPU did their work."),
+    Family("s4_gpu_batch", "counter", ("result",), "Frames of small objects: batched on the GPU, or fallback to the CPU."),
+    Family(
+        "s4_gpu_fallback", "counter", ("reason",), "Objects and parts with cpu-zstd in place of a GPU codec: no-device, device-refused."
+    ),
+    Family("s4_gateway_dispatch_rules_reloads", "counter", ("result",), "Readings of the dispatch rules after SIGHUP: ok or error."),
     Family("s4_gateway_access_log_dropped_lines", "counter", (), "Access-log lines lost because nobody read the log fast enough."),
     Family("s4_gateway_workers", "gauge", (), "Processes that serve."),
     Family("s4_gateway_worker_restarts", "counter", (), "Workers started again because one had ended."),

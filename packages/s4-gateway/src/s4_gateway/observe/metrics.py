@@ -10,6 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
+from s4_codecs import DeviceCall, device_calls
+from s4_codecs.small_batches import SmallBatchResult
+
 from s4_gateway.errors import ERRORS
 from s4_gateway.observe.exposition import CONTENT_TYPE, process_figures, render
 from s4_gateway.observe.families import BUCKETS, FAMILIES, Labels
@@ -59,6 +62,9 @@ class Metrics:
         if record.code is not None:
             # Backends invent codes; a label must stay a small set.
             self.tallies["s4_gateway_errors"][operation, record.code if record.code in ERRORS else "other"] += 1
+        fallback = record.notes.get("fallback")
+        if fallback is not None:
+            self.tallies["s4_gpu_fallback"][str(fallback),] += 1
         codec = record.notes.get("codec")
         if codec is not None:
             self._codec_bytes(str(codec), record.notes, "encode" if writes else "decode")
@@ -71,6 +77,23 @@ class Metrics:
             self._backend_sent[operation,] += sent
         if received:
             self._backend_received[operation,] += received
+
+    def device_called(self, call: DeviceCall) -> None:
+        """Count one call to the GPU."""
+        codec, compresses = call.codec.label, call.operation == "encode"
+        if call.outcome == "out-of-memory":
+            self.tallies["s4_gpu_oom"][codec,] += 1
+        elif call.outcome == "done":
+            _observe(self._latencies["s4_gpu_compress_seconds" if compresses else "s4_gpu_decompress_seconds"][codec], call.seconds)
+            self.tallies["s4_gpu_bytes"][codec, "compress" if compresses else "decompress"] += call.plaintext_bytes
+
+    def small_batched(self, result: SmallBatchResult, frames: int) -> None:
+        """Count frames of small objects."""
+        self.tallies["s4_gpu_batch"][result,] += frames
+
+    def rules_read(self, result: Literal["ok", "error"]) -> None:
+        """Count a reading of the dispatch rules."""
+        self.tallies["s4_gateway_dispatch_rules_reloads"][result,] += 1
 
     def connection_closed(self, reason: Literal["cap", "head", "idle", "protocol", "drain", "slow"]) -> None:
         """Count a connection that the gateway ended before the client did."""
@@ -96,6 +119,7 @@ class Metrics:
                 "s4_gateway_requests_in_flight": self.in_flight,
                 "s4_gateway_connections": self.connections,
                 "s4_gateway_workers": 1,
+                "s4_gpu_in_flight": device_calls.in_flight,
             },
             process=process,
             started=self._started,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 CLIENT_CLOSED = 499
 """Status of the log for a request nobody waits for any more (nginx's word; never sent)."""
 
-NOTES = ("codec", "logical_bytes", "stored_bytes", "backend_requests")
-"""What handlers may leave in `Call.notes` for the access log; `codec` with both sizes is counted in the metrics too."""
+NOTES = ("codec", "logical_bytes", "stored_bytes", "fallback", "backend_requests")
+"""What handlers may leave in `Call.notes` for the access log; `codec` with both sizes, and `fallback`, are counted in the metrics too."""
 
 
 class Record(NamedTuple):

@@ -93,7 +93,9 @@ async def upload_part(store: ObjectStore, call: Call) -> Empty:
         raise S3Error("MissingContentLength", close=True)
     promised = Promised.from_headers(call.headers)
     upload = await _open(store, call)
-    digested = (await store.uploads.parts.put(upload, PartRequest(number, call.body, _part_expected(upload, promised)))).digested
+    stored = await store.uploads.parts.put(upload, PartRequest(number, call.body, _part_expected(upload, promised)))
+    call.notes["fallback"] = stored.fallback
+    digested = stored.digested
     return Empty(200, {"etag": quote_etag(digested.etag), **checksum_headers(_part_checksums(upload, digested, promised), None)})
 
 
@@ -121,6 +123,7 @@ async def upload_part_copy(store: ObjectStore, call: Call) -> CopyDone:
         stored = await store.uploads.parts.put(upload, PartRequest(number, body, _part_expected(upload, Promised()), ours=True))
     finally:
         await opened.chunks.aclose()
+    call.notes["fallback"] = stored.fallback
     headers = {} if opened.face.stored.version_id is None else {"x-amz-copy-source-version-id": opened.face.stored.version_id}
     checksums = _part_checksums(upload, stored.digested, Promised())
     return CopyDone(stored.digested.etag, stored.modified, part=True, checksums=checksums, headers=headers)

@@ -54,7 +54,7 @@ async def put_object(store: ObjectStore, call: Call) -> Empty:
         write_condition(call),
     )
     done = await store.putter.put(request)
-    call.notes.update(codec=done.codec, logical_bytes=done.digested.size, stored_bytes=done.stored_size)
+    call.notes.update(codec=done.codec, logical_bytes=done.digested.size, stored_bytes=done.stored_size, fallback=done.fallback)
     named = done.digested.named
     shown = {named: done.digested.checksums[named]} if named else {"crc64nvme": done.digested.checksums["crc64nvme"]}
     return Empty(200, written_headers(done.digested.etag, done.version_id, shown, "FULL_OBJECT"))

@@ -31,6 +31,8 @@ from s4_gateway.services import Services
 
 logger = logging.getLogger(__name__)
 
+Handler = Callable[[int, FrameType | None], None]
+
 BACKLOG = 2048
 DRAIN_TICK = 0.01
 BREAK_OFF_SECONDS = 1.0
@@ -50,6 +52,7 @@ class GatewayServer(uvicorn.Server):
         metrics: told of connections.
         drain_seconds: how long requests in progress may go on after the signal to stop.
         ready: called once, when connections are accepted.
+        reload: called in the event loop when SIGHUP came.
         station: where other workers accept connections of the same sockets; None = this process is alone.
     """
 
@@ -61,10 +64,12 @@ class GatewayServer(uvicorn.Server):
         metrics: Metrics,
         drain_seconds: float,
         ready: Callable[[], None] | None = None,
+        reload: Callable[[], None] | None = None,
         station: Station | None = None,
     ) -> None:
         self._drain_seconds = drain_seconds
         self._ready = ready
+        self._reload = reload
         self._station = station
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,6 +114,11 @@ class GatewayServer(uvicorn.Server):
         if self._stopping and sig == signal.SIGINT:
             self.force_exit = True
         self.stop()
+
+    def handle_hangup(self, _sig: int, _frame: FrameType | None) -> None:
+        """SIGHUP came. Before there is an event loop nothing has been read that could have changed since."""
+        if self._reload is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._reload)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's start, then listen."""
@@ -198,7 +208,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(services: Services, listening: socket.socket, *, ready: Callable[[], None] | None = None, station: Station | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once.
+    """Serve until SIGTERM or SIGINT, then drain and return. A second SIGINT ends at once. SIGHUP reads again what can be read again.
 
     A worker listens to SIGTERM only: Ctrl-C reaches all processes of a terminal, and its supervisor decides what it means.
 
@@ -217,9 +227,15 @@ def serve(services: Services, listening: socket.socket, *, ready: Callable[[], N
     app = build_app(services)
     spare_the_collector()
     server = GatewayServer(
-        app, Limits.of(listen), metrics=services.metrics, drain_seconds=listen.drain_seconds, ready=ready, station=station
+        app,
+        Limits.of(listen),
+        metrics=services.metrics,
+        drain_seconds=listen.drain_seconds,
+        ready=ready,
+        reload=services.reload,
+        station=station,
     )
-    with orderly_signals(server.handle_exit, interrupt=station is None):
+    with orderly_signals(server.handle_exit, server.handle_hangup, interrupt=station is None):
         # uvicorn leaves by SystemExit where the application's start failed, or returns, depending on its release.
         with contextlib.suppress(SystemExit):
             server.run([listening])
@@ -240,11 +256,12 @@ def spare_the_collector() -> None:
 
 
 @contextlib.contextmanager
-def orderly_signals(stop: Callable[[int, FrameType | None], None], *, interrupt: bool) -> Iterator[None]:
-    """SIGTERM and SIGINT tell the server to stop and do nothing else; SIGHUP does nothing.
+def orderly_signals(stop: Handler, hangup: Handler, *, interrupt: bool) -> Iterator[None]:
+    """SIGTERM and SIGINT tell the server to stop and do nothing else; SIGHUP tells it to read its files again.
 
     Args:
         stop: called with each signal that came, from the moment on that this is entered.
+        hangup: called with each SIGHUP.
         interrupt: False = SIGINT does nothing either.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -253,7 +270,7 @@ def orderly_signals(stop: Callable[[int, FrameType | None], None], *, interrupt:
     handlers: dict[signal.Signals, Any] = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
         signal.SIGINT: signal.signal(signal.SIGINT, stop if interrupt else _ignore),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, _ignore),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, hangup),
     }
     # A worker was forked with them blocked: what came since then comes now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -182,7 +182,10 @@ class Supervisor:
     def _take_signals(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for number in os.read(self._awake, 4096):
-                if number in (signal.SIGTERM, signal.SIGINT):
+                if number == signal.SIGHUP:
+                    for worker in self._working():
+                        os.kill(worker.pid, signal.SIGHUP)
+                elif number in (signal.SIGTERM, signal.SIGINT):
                     self._told += 1
                     if self._deadline is None:
                         self._stop()

@@ -266,7 +266,7 @@ class Completion:
         stored = await self._confirmed(written, body, attributes)
         await self._tidy()
         version = stored.version_id if stored is not None else written.version_id
-        return Finished(attributes, version, default_codec(self._core).label, body.size)
+        return Finished(attributes, version, default_codec(self._core, self._upload.record).label, body.size)
 
     def _metadata(self) -> dict[str, str]:
         """Metadata of a backend upload that is created now: size and ETag are known, checksums unless records must be read for them."""
@@ -274,13 +274,15 @@ class Completion:
         token = upload_token(self._upload.upload_id)
         crc = full_crc64nvme(self._chosen.parts) if record.checksum_algorithm in (None, "crc64nvme") else None
         etag = self._chosen.etag if has_room(record.metadata, capabilities) else None
-        own = multipart_metadata(default_codec(self._core), token, size=self._chosen.size, etag=etag, crc64nvme=crc if etag else None)
+        own = multipart_metadata(
+            default_codec(self._core, self._upload.record), token, size=self._chosen.size, etag=etag, crc64nvme=crc if etag else None
+        )
         return {**record.metadata, **own}
 
     def _bare_metadata(self) -> dict[str, str]:
         """Metadata of a backend upload whose object is not known yet."""
         token = upload_token(self._upload.upload_id)
-        return {**self._upload.record.metadata, **multipart_metadata(default_codec(self._core), token)}
+        return {**self._upload.record.metadata, **multipart_metadata(default_codec(self._core, self._upload.record), token)}
 
     async def _commit(self, backend_id: str) -> tuple[Written, AssembledBody]:
         """The commit point. Where the backend does not know a part, other direct records of the same content are tried: only the backend

@@ -2,14 +2,16 @@
 
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 
-from s4_codecs import EncodeSizeError, ObjectEncoder, encode_async, part_frame_size
-from s4_format import CodecId, codec_from_label
+from s4_codecs import EncodeOptions, EncodeSizeError, ObjectEncoder, encode_async, part_frame_size
+from s4_format import CodecId
 
 from s4_gateway.backend.abc import BackendError, Pieces, Written
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.commit import told_time
 from s4_gateway.objects.core import Core
+from s4_gateway.objects.encoding import frames_footprint, stood_in
 from s4_gateway.objects.held import held
 from s4_gateway.objects.intake import Digested, Expected, Intake, Source
 from s4_gateway.objects.options import MAX_PUT_BYTES
@@ -17,7 +19,17 @@ from s4_gateway.objects.stamp import multipart_metadata
 from s4_gateway.objects.uploads.grouping import MAX_PART_NUMBER
 from s4_gateway.objects.uploads.join import pad
 from s4_gateway.objects.uploads.late import LateUploads
-from s4_gateway.objects.uploads.records import BODY_TYPE, CHECKSUM, JSON_TYPE, STORED_CRC, DirectPart, folder, part_name, upload_token
+from s4_gateway.objects.uploads.records import (
+    BODY_TYPE,
+    CHECKSUM,
+    JSON_TYPE,
+    STORED_CRC,
+    DirectPart,
+    UploadRecord,
+    folder,
+    part_name,
+    upload_token,
+)
 from s4_gateway.objects.uploads.shelf import Shelf, Upload
 from s4_gateway.objects.uploads.spool import Spool, SpoolQuota
 
@@ -42,6 +54,8 @@ class StoredPart:
     digested: Digested
     modified: int
     """Its Last-Modified, as far as the store's answer tells it."""
+    fallback: str | None = None
+    """As in `PutResult`."""
 
 
 class PartStore:
@@ -63,15 +77,18 @@ class PartStore:
         size = request.body.size
         if size is not None and size > MAX_PUT_BYTES:
             raise S3Error("EntityTooLarge", fields={"ProposedSize": str(size), "MaxSizeAllowed": str(MAX_PUT_BYTES)}, close=True)
+        record = upload.record
+        encode = self._core.encoding.for_object(record.bucket, record.key)
+        footprint = self._footprint(encode, size)
         spool = Spool(self._core, self._quota)
         try:
             async with AsyncExitStack() as stack:
                 body = request.body
                 if request.ours:
-                    await stack.enter_async_context(self._core.budget.reserve(self._footprint(size)))
+                    await stack.enter_async_context(self._core.budget.reserve(footprint))
                 else:
-                    body = await stack.enter_async_context(held(self._core, body, self._footprint(size)))
-                encoder, digested = await self._fill(spool, body, request.expected)
+                    body = await stack.enter_async_context(held(self._core, body, footprint))
+                encoder, digested = await self._fill(spool, body, request.expected, encode)
                 if spool.size > self._core.backend.capabilities.max_part_size:
                     raise S3Error("EntityTooLarge", "The stored form of this part is larger than the backend's largest part.")
                 if await self._direct(upload, request.number, spool):
@@ -80,13 +97,13 @@ class PartStore:
                     written = await self._stage(upload, request.number, spool, digested)
         finally:
             spool.close()
-        return StoredPart(digested, told_time(written))
+        return StoredPart(digested, told_time(written), stood_in(self._core.encoding, encoder, record.bucket, record.key))
 
-    async def _fill(self, spool: Spool, body: Source, expected: Expected) -> tuple[ObjectEncoder, Digested]:
+    async def _fill(self, spool: Spool, body: Source, expected: Expected, encode: EncodeOptions) -> tuple[ObjectEncoder, Digested]:
         options = self._core.options
         size = body.size
         intake = Intake(self._core, body, expected)
-        encoder = ObjectEncoder(options.encode, size=size, frame_size=part_frame_size(size or 0), raw_passthrough_limit=0)
+        encoder = ObjectEncoder(encode, size=size, frame_size=partial(part_frame_size, size or 0), raw_passthrough_limit=0)
         try:
             async with (
                 aclosing(intake.chunks()) as chunks,
@@ -117,7 +134,7 @@ class PartStore:
 
     async def _send(self, upload: Upload, number: int, spool: Spool, encoder: ObjectEncoder, digested: Digested) -> Written:
         record = upload.record
-        codec = default_codec(self._core)
+        codec = default_codec(self._core, record)
         backend = await self._late.ensure(upload, {**record.metadata, **multipart_metadata(codec, upload_token(upload.upload_id))})
         assert backend.upload_id is not None
         try:
@@ -157,12 +174,12 @@ class PartStore:
         algorithm = upload.record.checksum_algorithm
         return {CHECKSUM: digested.checksums[algorithm]} if algorithm is not None else {}
 
-    def _footprint(self, size: int | None) -> int:
+    def _footprint(self, encode: EncodeOptions, size: int | None) -> int:
         options = self._core.options
-        most = options.spool_memory + 2 * options.frames_in_flight * (1 << 20)
+        most = options.spool_memory + frames_footprint(encode, size=size, frames_in_flight=options.frames_in_flight, part=True)
         return most if size is None else max(RESERVE_FLOOR, min(2 * size, most))
 
 
-def default_codec(core: Core) -> CodecId:
+def default_codec(core: Core, record: UploadRecord) -> CodecId:
     """The codec that multipart metadata names; each frame has its own id."""
-    return codec_from_label(core.options.encode.codec)
+    return core.encoding.for_object(record.bucket, record.key).codec_id

@@ -43,7 +43,7 @@ class Uploads:
         upload = Upload(upload_id, record, await self.shelf.home(record.bucket))
         if not self._core.backend.capabilities.conditional_put:
             # Without conditional writes no later race could have one winner. The upload record comes last: what has none is swept.
-            own = multipart_metadata(default_codec(self._core), upload_token(upload_id))
+            own = multipart_metadata(default_codec(self._core, record), upload_token(upload_id))
             await self._core.to_the_end(self._late.create(upload, {**record.metadata, **own}))
         await self.shelf.create(upload)
         return upload
