@@ -131,7 +131,7 @@ class FieldReader:
     def _put_exceptions(self, start: int, stop: int, target: Words) -> None:
         places = self._extras.places
         if places.size:
-            low, high = np.searchsorted(places, (start, stop))
+            low, high = np.searchsorted(places, np.array((start, stop), places.dtype))
             target[places[low:high] - start] = self._extras.values[low:high]
 
 

@@ -142,12 +142,17 @@ def to_decimals(bits: Words, exponent: int) -> "tuple[Words, npt.NDArray[np.intp
 
     An integer at such a place repeats the one before it.
     """
-    integers = scaled(bits, exponent)
-    exceptions = np.flatnonzero(from_decimals(integers, exponent) != bits)
+    integers = np.empty_like(bits)
+    lossy = np.empty(len(bits), np.bool_)
+    for at in range(0, len(bits), _RUN):
+        run = bits[at : at + _RUN]
+        integers[at : at + _RUN] = scaled(run, exponent)
+        np.not_equal(from_decimals(integers[at : at + _RUN], exponent), run, out=lossy[at : at + _RUN])
+    exceptions = np.flatnonzero(lossy)
     if exceptions.size:
-        source = np.arange(len(bits))
-        source[exceptions] = 0
-        integers = integers[np.maximum.accumulate(source)]
+        first_of_run = np.diff(exceptions, prepend=-2) != 1
+        before = np.maximum.accumulate(np.where(first_of_run, exceptions - 1, 0))
+        integers[exceptions] = integers[np.maximum(before, 0)]
     return integers, exceptions
 
 
