@@ -72,7 +72,7 @@ class ColumnarCodec:
 
     def _blocks(self, octets: Bytes) -> list[AnyBlock]:
         """Blocks of `octets`: one for each kind of content."""
-        if left_to_zstd(octets):
+        if left_to_zstd(octets, self._zstd):
             return [self._encode_plainly(octets)]
         return [self._encode(segment) for segment in segments(octets)]
 

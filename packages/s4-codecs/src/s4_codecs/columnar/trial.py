@@ -33,6 +33,8 @@ _GLANCES = 8
 _PROOF_BYTES = 64 * 1024
 _ENOUGH_BITS = 0.1
 """Where zstd takes so few bits for a byte, it is many times as fast as any trial."""
+_ZSTD_HEADS = 40
+"""What zstd takes for however little."""
 _SLOWER = {Arrangement.PCODEC: 1.03}
 """An arrangement that takes longer to write must be so much smaller."""
 _ZSTD_SLOW_BITS = 6.0
@@ -52,24 +54,24 @@ class Choice(NamedTuple):
     bits: float
 
 
-def left_to_zstd(data: Bytes) -> bool:
-    """Whether a glance tells that no layout will do: too few bytes, text, or noise."""
+def left_to_zstd(data: Bytes, zstd: ZstdCodec) -> bool:
+    """Whether a glance tells that no layout will do: too few bytes, text, noise, or what zstd makes next to nothing of."""
     if data.size < MIN_BYTES:
         return True
     glanced = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_GLANCES)
-    return looks_like_text(glanced) or looks_random(glanced)
+    if looks_like_text(glanced) or looks_random(glanced):
+        return True
+    return 8.0 * (len(encode_whole(glanced, zstd).data) - _ZSTD_HEADS) < _ENOUGH_BITS * glanced.size
 
 
 def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | None:
     """The layout to write `data` in, with or without pcodec; None: leave it to zstd."""
-    if left_to_zstd(data):
+    if left_to_zstd(data, zstd):
         return None
     screened = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_SCREEN_PIECES)
     proof = share(data, _PROOF_BYTES)
     sample = middle(data, proof, _WIDEST)
     zstd_bits = 8.0 * len(encode_whole(sample, zstd).data) / sample.size
-    if zstd_bits < _ENOUGH_BITS:
-        return None
     by_pcodec = _by_pcodec(zstd_bits) if pcodec else ()
     choices = [_prove(data, proof, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
     best = min(choices, key=lambda choice: choice.bits, default=None)
