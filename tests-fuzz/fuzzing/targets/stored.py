@@ -9,13 +9,16 @@ from s4_format import (
     FOOTER_BYTES,
     NEED_DATA,
     TAIL_BYTES,
+    Algorithm,
     Attributes,
     CodecId,
+    ElementType,
     FormatError,
     Frame,
     FrameHeader,
     FrameReader,
     FrameTable,
+    GpuContainer,
     Manifest,
     Padding,
     Part,
@@ -38,6 +41,12 @@ from s4_gateway.state.attribute_codec import pack_attributes, unpack_attributes
 from fuzzing.target import Target, cuts, outcome, require
 
 FRAME = FrameHeader(CodecId.CPU_ZSTD, 5, 14, 0x9A71BB4C).pack() + b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello"
+PAGE = ((1 | 5 << 3 | ord("h") << 19).to_bytes(4, "little") + b"".join(bytes([byte, 0, 0, 0]) for byte in b"ello")).ljust(128, b"\0")
+"""A GDeflate page of one stored block (docs/format/gpu-container.md)."""
+CONTAINERS = {
+    CodecId.NVCOMP_ZSTD: GpuContainer(Algorithm.ZSTD, ElementType.CHAR, 5, 65_536, (len(FRAME[28:]),)).pack() + FRAME[28:],
+    CodecId.NVCOMP_GDEFLATE: GpuContainer(Algorithm.GDEFLATE, ElementType.CHAR, 5, 65_536, (len(PAGE),)).pack() + PAGE,
+}
 TABLE = FrameTable.from_sizes([(2**20, 180_000 + number * 7919) for number in range(5)])
 TRAILER = Trailer(
     Attributes(TABLE.original_size, "d41d8cd98f00b204e9800998ecf8427e-2", {"crc32": "AAAA"}, "COMPOSITE", "crc32", {"s4-x": "y"}),
@@ -178,8 +187,21 @@ TARGETS = (
     Target(
         "payload",
         check_payload,
-        modules=("s4_codecs.payload", "s4_codecs.zstd", "s4_codecs.gzip", "s4_codecs._zstd_blocks"),
-        seeds=tuple(bytes([number, 0, 5]) + FRAME[28:] for number in range(len(CodecId))),
+        modules=(
+            "s4_codecs.payload",
+            "s4_codecs.zstd",
+            "s4_codecs.gzip",
+            "s4_codecs._zstd_blocks",
+            "s4_codecs.nvcomp.codec",
+            "s4_codecs.nvcomp.gdeflate",
+            "s4_codecs.nvcomp.gdeflate_codes",
+            "s4_codecs.nvcomp.gdeflate_lanes",
+            "s4_format.gpu_container",
+        ),
+        seeds=(
+            *(bytes([number, 0, 5]) + FRAME[28:] for number in range(len(CodecId))),
+            *(bytes([tuple(CodecId).index(codec), 0, 5]) + payload for codec, payload in CONTAINERS.items()),
+        ),
         words=(b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xff" * 4, b"\x50\x2a\x4d\x18"),
         refusals=(CodecError, FormatError),
     ),
