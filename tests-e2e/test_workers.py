@@ -1,5 +1,6 @@
 """Several workers behind one port: they share connections, cache, metrics and uploads, and none of them is missed for long."""
 
+import hashlib
 import http.client
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from clients.multipart import MIB, Upload, left_behind
 from clients.wire import Wire, path_of
 from conftest import StartGateway
+from golden import of
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway, running_gateway_over
 from servers.stores import Store, running_store
@@ -43,6 +45,12 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that any thread of it started and that run."""
+    found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [child for child in found if runs(child)]
 
 
 def descriptors_of(pid: int) -> int:
@@ -150,6 +158,22 @@ def test_metrics_are_sums(duo: Gateway, own_bucket: str) -> None:
         assert {duo.metric("s4_gateway_request_seconds_count") - before for _ in range(6)} == {18}
         assert duo.metric("s4_gateway_connections") >= 3
     assert duo.metric("s4_gateway_workers") == 2
+
+
+@embedded
+def test_workers_have_helpers_of_their_own(duo: Gateway, own_bucket: str) -> None:
+    """Each worker decodes what a GPU wrote with a process of its own, which it starts when it has to, and again when that was killed."""
+    golden = of("refcode/unframed_nvcomp-bitcomp")
+    duo.behind.put(own_bucket, "key", golden.stored)
+    with two_sides(duo) as opened:
+        for _ in range(2):
+            for line in opened:
+                status, body = line.ask("GET", path_of(own_bucket, "key"))
+                assert (status, hashlib.sha256(body).hexdigest()) == (200, golden.sha256)
+            helpers = [pid for worker in duo.workers() for pid in children_of(worker)]
+            assert len(helpers) == 2
+            for pid in helpers:
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.servers("versitygw")

@@ -9,5 +9,7 @@ settings.load_profile("unit")
 
 @pytest.fixture
 def no_nvcomp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the extra nvcomp-cpu were not installed."""
+    """As if the extra nvcomp-cpu were not installed, and no device there."""
     monkeypatch.setattr("s4_codecs.nvcomp.chunks.find_library", lambda: None)
+    monkeypatch.setattr("s4_codecs.nvcomp.codec.engine.pipeline", lambda: None)
+    monkeypatch.setattr("s4_codecs.nvcomp.codec.probe.device", lambda: None)

@@ -3,6 +3,7 @@
 import hashlib
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 from struct import pack
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ from s4_codecs import (
     encode_object,
     gpu_available,
 )
+from s4_codecs.nvcomp import chunks
 from s4_codecs.nvcomp.codec import NvcompCodec
+from s4_codecs.nvcomp.host_library import HostLibrary
 from s4_codecs.registry import GPU_CODECS
 from s4_codecs.testing.workloads import log
 
@@ -101,6 +104,19 @@ def test_what_needs_nvcomp(entry: GoldenPayload) -> None:
         with pytest.raises(CodecUnavailableError, match=r"s4-codecs\[nvcomp-cpu\]") as caught:
             decode_object(body, manifest)
         assert (caught.value.codec, caught.value.extra) == (entry.codec, "nvcomp-cpu")
+
+
+@pytest.mark.usefixtures("no_nvcomp")
+def test_a_library_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """GDeflate is decoded all the same where nvCOMP is installed and of no use; Bitcomp is an error that says so."""
+    (tmp_path / "libnvcomp.so").touch()
+    monkeypatch.setattr(chunks, "find_library", lambda: HostLibrary(tmp_path / "libnvcomp.so", tmp_path / "libnvcomp.so"))
+    gdeflate, bitcomp = (
+        next(entry for entry in SOUND if entry.id == f"nvcomp/{name}") for name in ("gdeflate-a1.b65536", "bitcomp-char.one")
+    )
+    assert digest(decode_object(gdeflate.body, gdeflate.manifest)) == (gdeflate.size, gdeflate.sha256)
+    with pytest.raises(CodecUnavailableError, match="no decoder for BITCOMP"):
+        decode_object(bitcomp.body, bitcomp.manifest)
 
 
 @pytest.mark.parametrize("entry", [entry for entry in golden_payloads() if entry.error], ids=named)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import zstandard
 from s4_format import Algorithm, CodecId
@@ -12,7 +13,7 @@ from s4_codecs.gpu import probe
 from s4_codecs.gpu.probe import EXTRA
 from s4_codecs.nvcomp.gdeflate import decode_pages
 from s4_codecs.nvcomp.host import Chunk, host_decoder
-from s4_codecs.nvcomp.host_library import find_library
+from s4_codecs.nvcomp.host_library import HostLibrary, find_library
 from s4_codecs.zstd import decompress_payload
 
 HOST_EXTRA = "nvcomp-cpu"
@@ -65,7 +66,15 @@ def _gdeflate() -> ChunkDecoder:
     library = find_library()
     if library is None:
         return _gdeflate_pages
-    return lambda chunks: host_decoder(library).decode(Algorithm.GDEFLATE, chunks)
+    return partial(_gdeflate_in_helper, library)
+
+
+def _gdeflate_in_helper(library: HostLibrary, chunks: Sequence[Chunk]) -> Iterator[bytes]:
+    """By nvCOMP; by our own decoder where no helper can be started, or the library has none: slowly is better than not at all."""
+    try:
+        return iter(list(host_decoder(library).decode(Algorithm.GDEFLATE, chunks)))
+    except CodecUnavailableError:
+        return _gdeflate_pages(chunks)
 
 
 def _gdeflate_pages(chunks: Sequence[Chunk]) -> Iterator[bytes]:
