@@ -106,6 +106,23 @@ def test_damaged_body(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (report["error"]["reason"], report["error"]["offset"]) == ("payload-truncated", 1460)
 
 
+def test_gpu_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare GPU container shows its head and its chunks, a damaged one its fault."""
+    entry = next(row for row in golden_files.rows("containers.json") if row["id"] == "nvcomp/bitcomp-uint32.u32mono160k")
+    head = bytes.fromhex(entry["head"])
+    body = head + bytes(entry["stored_size"] - len(head))
+    status, report = inspect_json(body, tmp_path, "--limit", "2", capsys=capsys)
+
+    assert (status, report["kind"], report["algorithm"], report["element_type"]) == (0, "GPU container", "bitcomp", "u32")
+    assert (report["original_size"], report["chunk_size"], report["chunk_count"]) == (160_000, 65_536, 3)
+    assert report["chunks"] == [
+        {"offset": 36, "stored_size": 10_300, "original_size": 65_536},
+        {"offset": 10_336, "stored_size": 10_324, "original_size": 65_536},
+    ]
+    status, report = inspect_json(body[:-1], tmp_path, capsys=capsys)
+    assert (status, report["error"]["reason"]) == (1, "payload-truncated")
+
+
 def test_sidecars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A sidecar shows what it is bound to and its entries, the envelope's geometry too; a damaged one its fault."""
     status, report = inspect_json(golden_files.read("gateway/multi_zstd.s4index"), tmp_path, capsys=capsys)

@@ -8,6 +8,7 @@ from s4_format.envelope import detect_envelope
 from s4_format.errors import FormatError, Reason, TrailerError
 from s4_format.frame import FRAME_MAGIC, MAGIC_BYTES, PADDING_MAGIC, Frame, Padding, iter_items
 from s4_format.frames import FrameTable
+from s4_format.gpu_container import CONTAINER_MAGIC, parse_container
 from s4_format.index import SIDECAR_MAGIC, decode_sidecar, scan_frames
 from s4_format.parts import Part
 from s4_format.trailer import TRAILER_MAGIC, read_tail, read_trailer
@@ -20,7 +21,7 @@ class Report:
     """What a file holds.
 
     Attributes:
-        kind: "framed body", "sidecar", "envelope", "empty" or "unknown".
+        kind: "framed body", "sidecar", "GPU container", "envelope", "empty" or "unknown".
         sound: whether everything that was looked at keeps the rules.
         facts: single values by name.
         tables: rows by name; at most the limit asked for, the counts are in `facts`.
@@ -37,7 +38,7 @@ class Report:
 
 
 def describe(data: Buffer, *, limit: int = 1000) -> Report:
-    """Look at the bytes of a stored body or a sidecar. Payloads are not decoded.
+    """Look at the bytes of a stored body, which may be one bare GPU container, or of a sidecar. Payloads are not decoded.
 
     Whether a padding that looks like a trailer may be trusted is said by the object's metadata, which is not here.
 
@@ -52,6 +53,8 @@ def describe(data: Buffer, *, limit: int = 1000) -> Report:
         return Report("empty", True, {"size": 0}, {})
     if magic == SIDECAR_MAGIC:
         return _sidecar(view, limit)
+    if magic == CONTAINER_MAGIC:
+        return _container(view, limit)
     if envelope is not None:
         return Report("envelope", True, {"size": len(view), "envelope": str(envelope)}, {})
     if magic in (FRAME_MAGIC, PADDING_MAGIC):
@@ -143,6 +146,26 @@ def _sidecar(view: memoryview, limit: int) -> Report:
         "envelope": None if sidecar.sse is None else asdict(sidecar.sse) | {"salt": sidecar.sse.salt.hex()},
     }
     return Report("sidecar", True, facts, {"entries": _entries(sidecar.frames, limit)})
+
+
+def _container(view: memoryview, limit: int) -> Report:
+    try:
+        container = parse_container(view)
+    except FormatError as error:
+        return Report("GPU container", False, {"size": len(view), "error": _fault(error)}, {})
+    facts: Fields = {
+        "size": len(view),
+        "algorithm": container.algorithm.name.lower(),
+        "element_type": container.element_type.name.lower(),
+        "original_size": container.original_size,
+        "chunk_size": container.chunk_size,
+        "chunk_count": len(container.chunk_sizes),
+    }
+    rows: list[Fields] = [
+        {"offset": offset, "stored_size": size, "original_size": container.chunk_original_size(number)}
+        for number, (offset, size) in enumerate(zip(container.chunk_offsets()[:limit], container.chunk_sizes[:limit], strict=False))
+    ]
+    return Report("GPU container", True, facts, {"chunks": rows})
 
 
 def _entries(frames: FrameTable, limit: int) -> list[Fields]:
