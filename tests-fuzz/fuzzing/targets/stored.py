@@ -1,9 +1,10 @@
 """Bytes that lie in a bucket, where anybody may have put them: frames, sidecars, trailers, metadata, records of uploads."""
 
 from collections.abc import Iterable
-from struct import pack_into
+from random import Random
+from struct import pack, pack_into
 
-from s4_codecs import CodecError, decode_object, decompress, encode_object
+from s4_codecs import CodecError, codec_for, decode_object, decompress, encode_object
 from s4_format import (
     END,
     FOOTER_BYTES,
@@ -47,6 +48,17 @@ CONTAINERS = {
     CodecId.NVCOMP_ZSTD: GpuContainer(Algorithm.ZSTD, ElementType.CHAR, 5, 65_536, (len(FRAME[28:]),)).pack() + FRAME[28:],
     CodecId.NVCOMP_GDEFLATE: GpuContainer(Algorithm.GDEFLATE, ElementType.CHAR, 5, 65_536, (len(PAGE),)).pack() + PAGE,
 }
+CHANCE = Random(5)
+COLUMNS = tuple(
+    (len(numbers), codec_for("cpu-columnar").compress(numbers))
+    for numbers in (
+        pack("<1100i", *(CHANCE.randrange(500) for _ in range(1100))),
+        pack("<600q", *(10**15 + number * number for number in range(600))),
+        pack("<600d", *(number % 37 / 100 if number % 99 else 1 / 3 for number in range(600))),
+        pack("<3000h", *(1250 * CHANCE.randrange(23) for _ in range(3000))),
+    )
+)
+"""Sizes, and payloads of cpu-columnar."""
 TABLE = FrameTable.from_sizes([(2**20, 180_000 + number * 7919) for number in range(5)])
 TRAILER = Trailer(
     Attributes(TABLE.original_size, "d41d8cd98f00b204e9800998ecf8427e-2", {"crc32": "AAAA"}, "COMPOSITE", "crc32", {"s4-x": "y"}),
@@ -197,10 +209,17 @@ TARGETS = (
             "s4_codecs.nvcomp.gdeflate_codes",
             "s4_codecs.nvcomp.gdeflate_lanes",
             "s4_format.gpu_container",
+            "s4_format.columnar",
+            "s4_codecs.columnar.codec",
+            "s4_codecs.columnar.fields",
+            "s4_codecs.columnar.filters",
+            "s4_codecs.columnar.rows",
+            "s4_codecs.columnar.streams",
         ),
         seeds=(
             *(bytes([number, 0, 5]) + FRAME[28:] for number in range(len(CodecId))),
             *(bytes([tuple(CodecId).index(codec), 0, 5]) + payload for codec, payload in CONTAINERS.items()),
+            *(bytes([tuple(CodecId).index(CodecId.CPU_COLUMNAR), *size.to_bytes(2)]) + payload for size, payload in COLUMNS),
         ),
         words=(b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xff" * 4, b"\x50\x2a\x4d\x18"),
         refusals=(CodecError, FormatError),
