@@ -94,26 +94,27 @@ class HostDecoder:
 
     def _decode_group(self, algorithm: Algorithm, group: Sequence[Chunk]) -> bytes:
         with self._slots:
-            for last in (False, True):
-                helper = self._take()
-                try:
-                    plain = helper.decode(algorithm, group)
-                except _HelperDied as error:
-                    self._drop(helper)
-                    if error.by in _DAMAGE_SIGNALS:
-                        raise CorruptPayloadError(f"{algorithm.name}: a chunk is damaged; {error} at it") from error
-                    # Ended from outside, perhaps while it was idle: that says nothing of the chunks.
-                    if last:
-                        raise CodecUnavailableError(f"{algorithm.name}: {error} again and again") from error
-                except BaseException:
-                    # An answer may still be on its way, which the next caller must not take for its own.
-                    self._drop(helper)
-                    raise
-                else:
-                    with self._lock:
-                        self._idle.append(helper)
-                    return plain
-        raise AssertionError("unreachable")
+            with contextlib.suppress(_HelperDied):
+                return self._try(algorithm, group)
+            # Ended from outside, perhaps while it was idle: that says nothing of the chunks.
+            try:
+                return self._try(algorithm, group)
+            except _HelperDied as error:
+                raise CodecUnavailableError(f"{algorithm.name}: {error} again and again") from error
+
+    def _try(self, algorithm: Algorithm, group: Sequence[Chunk]) -> bytes:
+        helper = self._take()
+        try:
+            plain = helper.decode(algorithm, group)
+        except BaseException as error:
+            # It is ended, or its memory is in doubt, or an answer is still on its way that the next caller must not take for its own.
+            self._drop(helper)
+            if isinstance(error, _HelperDied) and error.by in _DAMAGE_SIGNALS:
+                raise CorruptPayloadError(f"{algorithm.name}: a chunk is damaged; {error} at it") from error
+            raise
+        with self._lock:
+            self._idle.append(helper)
+        return plain
 
     def _take(self) -> "_Helper":
         with self._lock:
