@@ -2,11 +2,13 @@
 
 import hashlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from clients.wire import Wire, path_of
 from golden import Golden, of, sidecar_of, with_outcome, without_decoder
+from s4_format import parse_container
 from servers.behind import Behind, Stored
 from servers.gateways import Gateway
 
@@ -61,6 +63,21 @@ def test_what_cannot_be_decoded(wire: Wire, behind: Behind, bucket: str, golden:
         assert answer.status >= 400
         message = answer.xml.findtext("Message") or ""
         assert word in message.lower(), (answer.code, message)
+
+
+@pytest.mark.parametrize("name", ["refcode/unframed_nvcomp-bitcomp", "refcode/unframed_nvcomp-gdeflate"])
+def test_damage_in_what_a_gpu_wrote(wire: Wire, behind: Behind, bucket: str, name: str) -> None:
+    """Bytes that would end the process which decodes them are an error of one request; the gateway goes on, and reads the next object."""
+    sound = of(name)
+    container = parse_container(sound.stored.body)
+    damaged = sound.stored.body[: container.table_end] + bytes([0xFF]) * (container.stored_size - container.table_end)
+    behind.put(bucket, "sound", sound.stored)
+    behind.put(bucket, "damaged", replace(sound.stored, body=damaged))
+    for _ in range(3):
+        answer = wire.request("GET", path_of(bucket, "damaged"))
+        assert (answer.status, answer.code) == (500, "InternalError")
+        answer = wire.request("GET", path_of(bucket, "sound"))
+        assert (answer.status, hashlib.sha256(answer.body).hexdigest()) == (200, sound.sha256)
 
 
 def test_copies_of_reference_objects(s3: Any, behind: Behind, bucket: str) -> None:
