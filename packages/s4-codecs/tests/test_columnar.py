@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from struct import pack
 from threading import Event, Thread
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -270,6 +271,16 @@ def test_runs_of_rows_are_joined(width: int, predictor: Predictor) -> None:
     """Prediction goes on across the runs that rows are put together in."""
     numbers = np.cumsum(workloads.uniform(700_000, -3, 5, seed=width)).astype(f"<i{width}").tobytes()
     assert CODEC.decompress(written(numbers, 0, FieldPlan(width, predictor=predictor)).pack(), len(numbers)) == numbers
+
+
+def test_many_fields_cost_no_more_than_their_bytes() -> None:
+    """Rows of thousands of fields are put together without a call for each number."""
+    field = Field(1, Transform.NONE, 0, Predictor.NONE, Arrangement.BYTES, 0, 0, 0, 0, (Stream(Coder.CONSTANT, 7, b""),))
+    block = ColumnsBlock(8_000 * 2_000, 0, 8_000, Stream(Coder.RAW, 0, b""), (field,) * 8_000)
+    payload = block.pack()
+    started = thread_time()
+    assert CODEC.decompress(payload, block.original_size) == bytes([7]) * block.original_size
+    assert thread_time() - started < 5.0
 
 
 def test_numbers_that_are_no_decimals_are_kept() -> None:

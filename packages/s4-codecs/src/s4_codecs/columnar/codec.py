@@ -7,9 +7,10 @@ from s4_format.columnar import AnyBlock, Block, BlockKind, ColumnsBlock, parse_b
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.columnar import pco
+from s4_codecs.columnar.filters import Bytes
 from s4_codecs.columnar.rows import decode_rows, encode_rows
 from s4_codecs.columnar.segments import segments
-from s4_codecs.columnar.streams import Bytes, decompress
+from s4_codecs.columnar.streams import decompress
 from s4_codecs.columnar.trial import choose_layout, left_to_zstd
 from s4_codecs.errors import CorruptPayloadError, Reason, SizeMismatchError
 from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec

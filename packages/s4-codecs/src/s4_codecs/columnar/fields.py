@@ -7,8 +7,8 @@ import numpy as np
 from s4_format.columnar import MAX_DICTIONARY, Arrangement, Coder, Field, NumberType, Predictor, Stream, Transform
 
 from s4_codecs.columnar import pco
-from s4_codecs.columnar.filters import UNSIGNED, Restorer, Words, choose_base, from_decimals, predict, to_decimals
-from s4_codecs.columnar.streams import Bytes, decode_plane, decode_whole, encode_plane, encode_whole
+from s4_codecs.columnar.filters import UNSIGNED, Bytes, Restorer, Words, choose_base, from_decimals, predict, to_decimals
+from s4_codecs.columnar.streams import decode_plane, decode_whole, encode_plane, encode_whole
 from s4_codecs.errors import CorruptPayloadError
 from s4_codecs.zstd import ZstdCodec
 
@@ -32,7 +32,7 @@ class FieldPlan:
     @property
     def plain(self) -> "FieldPlan":
         """The same field as integers as they are, for columns that turn out not to be what a sample promised."""
-        return FieldPlan(self.width, arrangement=Arrangement.BYTES)
+        return FieldPlan(self.width)
 
 
 # ------------------------------------------------------------------------------------------------------------------ writing

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from s4_format.columnar import Predictor
 
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Words: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 """Unsigned integers of one width, little endian."""
 
@@ -18,7 +19,9 @@ FLOAT: dict[int, np.dtype[np.floating[Any]]] = {2: np.dtype("<f2"), 4: np.dtype(
 
 _SPREAD_SAMPLE = 4096
 _OUTLIERS = 0.005
+"""The part of a sample at each end of its range that does not decide how wide it is."""
 _RUN = 1 << 14
+"""Numbers that are worked on at a time, so that what lies between two steps stays in the caches next to the core."""
 _INTEGER_LIMIT = {4: float(1 << 31), 8: float(1 << 62)}
 
 

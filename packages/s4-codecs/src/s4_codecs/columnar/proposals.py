@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from s4_format.columnar import NUMBER_WIDTHS, Predictor
 
 from s4_codecs.columnar.fields import FieldPlan
-from s4_codecs.columnar.filters import UNSIGNED
+from s4_codecs.columnar.filters import UNSIGNED, Bytes
 from s4_codecs.columnar.records import STRIDE_WINDOW_BYTES, cut_rows, likely_strides, window_bytes
 from s4_codecs.columnar.samples import middle
 from s4_codecs.columnar.screen import Ranked, rank_plans
-from s4_codecs.columnar.streams import Bytes
 
 _MOST = 2
 _PLANS = 2

@@ -8,22 +8,26 @@ import numpy.typing as npt
 from s4_format.columnar import NUMBER_WIDTHS, Predictor, Transform
 
 from s4_codecs.columnar.fields import FieldPlan
-from s4_codecs.columnar.filters import UNSIGNED, Words, predict, to_decimals
+from s4_codecs.columnar.filters import UNSIGNED, Bytes, Words, predict, to_decimals
 from s4_codecs.columnar.screen import decimal_exponents, plane_bits, residual_bits
-from s4_codecs.columnar.streams import Bytes
 
 MAX_STRIDE = 256
+"""Longer rows are not looked for."""
 _STRIDE_SAMPLE = 2048
 STRIDE_WINDOW_BYTES = _STRIDE_SAMPLE + MAX_STRIDE
+"""What `likely_strides` looks at."""
 _MAX_BYTES = 12 * 1024
 _FEW_ROWS = 192
 _MIN_ROWS = 64
 _ALIKE = 1.01
+"""Of places to begin a row that differ by less, the first is taken."""
 _WIDEST = max(NUMBER_WIDTHS)
 _FIELD_BITS = 0.3
 """What one more field of a row costs: of two ways to cut that are alike, the one with fewer fields is taken."""
 _PEAK = 0.03
+"""By how much the part of equal bytes must stand out at a distance."""
 _LEVELS = (0.92, 0.7)
+"""How near to the highest peak the first ones are looked for."""
 _DECIMAL_ROWS = 64
 _DECIMAL_PREDICTORS = (Predictor.NONE, Predictor.DELTA)
 _DICTIONARY_BITS = 2.0

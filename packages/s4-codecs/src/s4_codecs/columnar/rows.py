@@ -6,12 +6,14 @@ import numpy as np
 from s4_format.columnar import Coder, ColumnsBlock, Stream
 
 from s4_codecs.columnar.fields import FieldPlan, FieldReader, encode_field
-from s4_codecs.columnar.filters import UNSIGNED, Words
-from s4_codecs.columnar.streams import Bytes, decode_whole
+from s4_codecs.columnar.filters import UNSIGNED, Bytes, Words
+from s4_codecs.columnar.streams import decode_whole
 from s4_codecs.zstd import ZstdCodec
 
 _RUN_BYTES = 256 * 1024
 """Rows are put together in runs of about this size, so that what a run goes through stays in the caches next to the core."""
+_RUN_ROWS = 512
+"""Runs have at least so many rows: a call for each field of each run is to be little beside its work, however many fields there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def decode_rows(block: ColumnsBlock) -> memoryview:
     for field in block.fields:
         targets.append((FieldReader(field, rows), column(out, place, stride, rows, field.width)))
         place += field.width
-    step = max(_RUN_BYTES // stride, 1)
+    step = max(_RUN_BYTES // stride, _RUN_ROWS)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         for reader, target in targets:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from s4_codecs.columnar.streams import Bytes
+from s4_codecs.columnar.filters import Bytes
 
 _FULL_SHARE_BYTES = 4 << 20
 _SMALLEST_SHARE = 4
@@ -27,3 +27,12 @@ def middle(data: Bytes, size: int, stride: int) -> Bytes:
     rows = min(max(size // stride, 1), data.size // stride)
     start = (data.size // stride - rows) // 2 * stride
     return data[start : start + rows * stride]
+
+
+def spread(data: Bytes, size: int, pieces: int) -> Bytes:
+    """About `size` bytes of `data` in evenly spaced pieces; all of it if it has no more."""
+    if data.size <= size:
+        return data
+    each = size // pieces
+    gap = (data.size - each) // (pieces - 1)
+    return np.concatenate([data[at : at + each] for at in range(0, gap * pieces, gap)])

@@ -8,13 +8,13 @@ import numpy.typing as npt
 from s4_format.columnar import NUMBER_WIDTHS, Predictor, Transform
 
 from s4_codecs.columnar.fields import FieldPlan
-from s4_codecs.columnar.filters import SIGNED, UNSIGNED, Words, from_decimals, predict, scaled, to_decimals
-from s4_codecs.columnar.streams import Bytes
+from s4_codecs.columnar.filters import SIGNED, UNSIGNED, Bytes, Words, from_decimals, predict, scaled, to_decimals
 
 _RANDOM_BITS = 7.9
 _EXPONENTS = range(7)
 _EXPONENT_SAMPLE = 256
 _MOST = 0.9
+"""The part of numbers that must be decimals, or look like floats."""
 _PREDICTORS = tuple(Predictor)
 _BYTE_PREDICTORS = (Predictor.NONE, Predictor.DELTA)
 _EFFORT = {Predictor.NONE: 1.0, Predictor.DELTA: 1.01, Predictor.DELTA2: 1.03, Predictor.XOR: 1.01}
@@ -26,6 +26,7 @@ _BYTE_LIMITS = np.array([1 << 8 * width for width in range(1, 8)], np.uint64)
 _UNSIGNED_OF = {SIGNED[width]: UNSIGNED[width] for width in NUMBER_WIDTHS}
 _SPREAD_SAMPLE = 256
 _OUTLIERS = 0.01
+"""As in `filters`, of a smaller sample."""
 
 
 class Ranked(NamedTuple):

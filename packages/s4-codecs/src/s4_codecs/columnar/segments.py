@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from s4_codecs.columnar.filters import Bytes
 from s4_codecs.columnar.screen import plane_bits
-from s4_codecs.columnar.streams import Bytes
 
 _STEP_BYTES = 512 * 1024
 """A kind of content that is shorter may be overlooked."""

@@ -1,7 +1,7 @@
 """Streams: how the bytes of a column are stored (docs/format/columnar.md, "Streams").
 
 A plane of bytes is stored as one byte when it is constant, as it is when it looks random, bit by bit when few bits are used, and else by
-zstd, which either codes literals only (numbers without repetitions: more than twice as fast, and smaller) or looks for matches.
+zstd, which either codes literals only (several times as fast, and smaller where nothing repeats) or looks for matches.
 """
 
 import threading
@@ -9,14 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 from s4_format import Buffer
 from s4_format.columnar import Coder, Stream
 
+from s4_codecs.columnar.filters import Bytes
+from s4_codecs.columnar.samples import spread
 from s4_codecs.zstd import ZstdCodec, decompress_payload
-
-Bytes = npt.NDArray[np.uint8]
 
 _SAMPLE_BYTES = 16 * 1024
 _SAMPLE_PIECES = 4
@@ -28,6 +27,7 @@ _FAST_BITS = 2
 """Up to so many planes of bits are joined faster than zstd decodes literals."""
 _PROBE_BYTES = 8
 _PROBES = 2
+"""Sequences of the second half, all of which must occur in the first: one may by chance."""
 _PROBE_MIN_BYTES = 32 * 1024
 
 _LITERALS = {"window_log": 17, "hash_log": 6, "chain_log": 6, "search_log": 1, "min_match": 7, "strategy": zstandard.STRATEGY_FAST}
@@ -134,15 +134,6 @@ def _coders(high: int, zstd: ZstdCodec) -> list[Callable[[Bytes], Stream]]:
         return [_raw, _literals, matches]
     planes = [partial(_bits, bits=bits), partial(_packed_bits, bits=bits)]
     return [planes[0], _literals, planes[1], matches] if bits <= _FAST_BITS else [_literals, *planes, matches]
-
-
-def spread(data: Bytes, size: int, pieces: int) -> Bytes:
-    """About `size` bytes of `data` in evenly spaced pieces; all of it if it has no more."""
-    if data.size <= size:
-        return data
-    each = size // pieces
-    gap = (data.size - each) // (pieces - 1)
-    return np.concatenate([data[at : at + each] for at in range(0, gap * pieces, gap)])
 
 
 def repeats_far(plane: Bytes) -> bool:

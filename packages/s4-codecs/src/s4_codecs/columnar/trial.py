@@ -13,17 +13,17 @@ import numpy as np
 from s4_format.columnar import NUMBER_WIDTHS, Arrangement, Coder, Field, NumberType, Predictor, Transform
 
 from s4_codecs.columnar.fields import FieldPlan, encode_field
-from s4_codecs.columnar.filters import Words
+from s4_codecs.columnar.filters import Bytes, Words
 from s4_codecs.columnar.proposals import Proposal, proposals
 from s4_codecs.columnar.rows import Layout, gathered
 from s4_codecs.columnar.samples import middle, scattered, share
 from s4_codecs.columnar.screen import looks_like_floats, looks_like_text, looks_random
-from s4_codecs.columnar.streams import Bytes, encode_whole, repeats_far
+from s4_codecs.columnar.streams import encode_whole, repeats_far
 from s4_codecs.zstd import ZstdCodec
 
-MIN_BYTES = 4 * 1024
+_MIN_BYTES = 4 * 1024
 """Smaller blocks are left to zstd: the heads alone would eat what there is to win."""
-WORTH = 0.97
+_WORTH = 0.97
 """What a layout must leave of zstd's size on the sample."""
 
 _WIDEST = max(NUMBER_WIDTHS)
@@ -41,10 +41,12 @@ _ZSTD_SLOW_BITS = 6.0
 """Where zstd takes more bits for a byte it has found little, and is several times as fast: then pcodec is not tried on what it takes long
 for, which are floats, and numbers of 16 bits."""
 _LITTLE_MORE = 1.25
-_PCODEC_KINDS = tuple(product((2, 4, 8), NumberType))
-_PCODEC_FAST_KINDS = tuple(product((4, 8), (NumberType.INTEGER,)))
 _DICTIONARY_SAMPLE = 256
 _DICTIONARY_REPEATS = 8
+"""A dictionary is tried where each value of so many occurs so often, on average."""
+"""A dictionary is tried where each value occurs so often."""
+_PCODEC_KINDS = tuple(product((2, 4, 8), NumberType))
+_PCODEC_FAST_KINDS = tuple(product((4, 8), (NumberType.INTEGER,)))
 
 
 class Choice(NamedTuple):
@@ -56,7 +58,7 @@ class Choice(NamedTuple):
 
 def left_to_zstd(data: Bytes, zstd: ZstdCodec) -> bool:
     """Whether a glance tells that no layout will do: too few bytes, text, noise, or what zstd makes next to nothing of."""
-    if data.size < MIN_BYTES:
+    if data.size < _MIN_BYTES:
         return True
     glanced = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_GLANCES)
     if looks_like_text(glanced) or looks_random(glanced):
@@ -75,7 +77,7 @@ def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | Non
     by_pcodec = _by_pcodec(zstd_bits) if pcodec else ()
     choices = [_prove(data, proof, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
     best = min(choices, key=lambda choice: choice.bits, default=None)
-    return best if best is not None and best.bits < zstd_bits * WORTH else None
+    return best if best is not None and best.bits < zstd_bits * _WORTH else None
 
 
 def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[FieldPlan], zstd: ZstdCodec) -> Choice:
