@@ -85,6 +85,8 @@ class Stream:
 class Event:
     """An event that has always happened."""
 
+    ptr = 9
+
     def __init__(self, *, block: bool, disable_timing: bool) -> None:
         assert block
         assert disable_timing
@@ -108,18 +110,44 @@ class RawKernel:
             ctypes.memmove(int(target), int(source), int(size))
 
 
+def fake_driver(runtime: Runtime) -> ModuleType:
+    """`s4_codecs.gpu.driver`, doing everything at once."""
+
+    def move(target: int, source: int, size: int, stream: int) -> None:
+        runtime.memcpyAsync(target, source, size, 1, stream)
+
+    def check(event: int, stream: int = 7) -> bool:
+        assert (event, stream) == (Event.ptr, Stream.ptr)
+        return True
+
+    module = ModuleType("s4_codecs.gpu.driver")
+    module.__dict__.update(copy_to_device=move, copy_to_host=move, record=check, happened=check)
+    return module
+
+
 @contextmanager
 def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
     """cupy as above; the modules of the pipeline are imported anew inside, and forgotten afterwards."""
     runtime = Runtime(limit)
     cupy, cuda = ModuleType("cupy"), ModuleType("cupy.cuda")
+    errors = ModuleType("cupy.cuda.driver")
+    errors.__dict__.update(CUDADriverError=CUDARuntimeError)
     cuda.__dict__.update(
-        runtime=runtime, Stream=Stream, Event=Event, PinnedMemory=bytearray, PinnedMemoryPointer=lambda memory, _offset: memory
+        runtime=runtime,
+        driver=errors,
+        Stream=Stream,
+        Event=Event,
+        PinnedMemory=bytearray,
+        PinnedMemoryPointer=lambda memory, _offset: memory,
     )
     cupy.__dict__.update(cuda=cuda, RawKernel=RawKernel)
     real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cupy"}
     _forget_pipeline()
     sys.modules["cupy"] = cupy
+    sys.modules["s4_codecs.gpu.driver"] = driver = fake_driver(runtime)
+    import s4_codecs.gpu
+
+    s4_codecs.gpu.driver = driver
     try:
         yield runtime
     finally:
@@ -129,7 +157,7 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
 
 
 def _forget_pipeline() -> None:
-    for name in ("memory", "kernels", "lane", "conductor", "pipeline", "engine"):
+    for name in ("memory", "kernels", "driver", "transfers", "lane", "conductor", "pipeline", "engine"):
         sys.modules.pop(f"s4_codecs.gpu.{name}", None)
 
 

@@ -1,32 +1,27 @@
-"""One thread that speaks to the device, and threads that copy for it.
+"""One thread that speaks to the device for all lanes.
 
-A batch is a generator (`lane.py`). It yields what it waits for: copies in host memory, which other threads make, or the device (None).
-All of Python's work is done by one thread, because handing the interpreter's lock from thread to thread hundreds of times a batch takes
-several times longer than the work itself; the other threads hold it only to fetch their next order.
+A batch is a generator (`lane.py`). It yields what it waits for: transfers between host and device, which other threads make, or the device
+(None). All else that Python does is done by one thread, because handing the interpreter's lock from thread to thread hundreds of times a
+batch takes several times longer than the work itself.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import cupy
 
 from s4_codecs.errors import CodecUnavailableError, DeviceMemoryError
-from s4_codecs.gpu.lane import Copies, Lane
+from s4_codecs.gpu.lane import Lane, Work
 from s4_codecs.gpu.library import NvcompError
-from s4_codecs.gpu.memory import copy
+from s4_codecs.gpu.memory import Budget
+from s4_codecs.gpu.transfers import Copiers, Transfer
 
 _R = TypeVar("_R")
-Work: TypeAlias = Generator[Copies | None, None, _R]
-
-_PIECE_BYTES: Final = 8 << 20
-"""Larger copies are shared among threads in pieces of this size."""
-_INLINE_BYTES: Final = 256 << 10
-"""Copies that are no larger together take less time than waking a thread."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +34,10 @@ class Job(Generic[_R]):
     future: "Future[_R]" = field(default_factory=Future)
     lane: Lane | None = None
     steps: Work[_R] | None = None
-    copies_left: int = 0
+    transfers_left: int = 0
     retried: bool = False
     error: BaseException | None = None
-    """Of the copies or the device, to be raised in the generator's place."""
+    """Of the transfers or the device, to be raised in the generator's place."""
 
 
 class Conductor:
@@ -50,12 +45,15 @@ class Conductor:
 
     Args:
         lanes: as many as jobs at work at once.
-        copiers: threads that copy.
+        copiers: threads that make transfers.
+        pinned: the budget of their buffers.
         limit: how many jobs of a kind may be at work at once.
         ran_out: called with the kind of a job that found no memory.
     """
 
-    def __init__(self, lanes: list[Lane], *, copiers: int, limit: Callable[[object], int], ran_out: Callable[[object], None]) -> None:
+    def __init__(
+        self, lanes: list[Lane], *, copiers: int, pinned: Budget, limit: Callable[[object], int], ran_out: Callable[[object], None]
+    ) -> None:
         self.failure: str | None = None
         self._lanes = lanes
         self._free = list(lanes)
@@ -65,12 +63,11 @@ class Conductor:
         self._waiting: deque[Job[object]] = deque()
         self._at_work: dict[object, int] = {}
         self._ready: SimpleQueue[Job[object] | None] = SimpleQueue()
-        self._copies: SimpleQueue[tuple[Job[object], int, int, int] | None] = SimpleQueue()
         self._device: SimpleQueue[Job[object] | None] = SimpleQueue()
         self._count = threading.Lock()
-        self._copiers = [threading.Thread(target=self._copy, name=f"s4-gpu-copy-{number}", daemon=True) for number in range(copiers)]
-        self._others = [threading.Thread(target=target, name="s4-gpu", daemon=True) for target in (self._conduct, self._wait_for_device)]
-        for thread in (*self._copiers, *self._others):
+        self._copiers: Copiers[Job[object]] = Copiers(copiers, pinned=pinned, done=self._transferred)
+        self._threads = [threading.Thread(target=target, name="s4-gpu", daemon=True) for target in (self._conduct, self._wait_for_device)]
+        for thread in self._threads:
             thread.start()
 
     def submit(self, kind: object, begin: Callable[[Lane], Work[_R]]) -> "Future[_R]":
@@ -87,16 +84,14 @@ class Conductor:
     def close(self, reason: str) -> None:
         """Let the jobs at work end, refuse those that wait, stop the threads and free the lanes' memory."""
         self.failure = self.failure or reason
-        if not self._others:
+        if not self._threads:
             return
         self._ready.put(None)
-        self._others[0].join()
+        self._threads[0].join()
         self._device.put(None)
-        for _ in self._copiers:
-            self._copies.put(None)
-        for thread in (*self._copiers, *self._others):
-            thread.join()
-        self._others.clear()
+        self._threads[1].join()
+        self._threads.clear()
+        self._copiers.close()
         if not self._lost:
             for lane in self._lanes:
                 lane.close()
@@ -138,7 +133,7 @@ class Conductor:
             if job.error is not None:
                 raise job.error
             wanted = next(job.steps)
-            while wanted is not None and self._copied_at_once(wanted):
+            while wanted is not None and not wanted:
                 wanted = next(job.steps)
         except StopIteration as end:
             self._end(job)
@@ -148,25 +143,14 @@ class Conductor:
         else:
             self._order(job, wanted)
 
-    def _order(self, job: Job[object], wanted: Copies | None) -> None:
+    def _order(self, job: Job[object], wanted: Sequence[Transfer] | None) -> None:
+        assert job.lane is not None
         if wanted is None:
             self._device.put(job)
             return
-        pieces = [
-            (job, target + at, source + at, min(_PIECE_BYTES, size - at))
-            for target, source, size in wanted
-            for at in range(0, size, _PIECE_BYTES)
-        ]
-        job.copies_left = len(pieces)
-        for piece in pieces:
-            self._copies.put(piece)
-
-    def _copied_at_once(self, wanted: Copies) -> bool:
-        if sum(size for _, _, size in wanted) > _INLINE_BYTES:
-            return False
-        for target, source, size in wanted:
-            copy(target, source, size)
-        return True
+        job.transfers_left = len(wanted)
+        for transfer in wanted:
+            self._copiers.order(job, job.lane.stream, transfer)
 
     def _end(self, job: Job[object]) -> None:
         assert job.lane is not None
@@ -177,7 +161,7 @@ class Conductor:
     def _failed(self, job: Job[object], error: BaseException) -> None:
         lane = job.lane
         assert lane is not None
-        if isinstance(error, cupy.cuda.runtime.CUDARuntimeError):
+        if isinstance(error, _device_errors()):
             # Such errors stay: every later call of CUDA in this process fails as well.
             self._lost, self.failure = True, str(error)
             shown: BaseException = CodecUnavailableError(f"the GPU failed: {error}")
@@ -188,7 +172,7 @@ class Conductor:
                 # Lanes at rest keep what their last batch needed, perhaps for another algorithm.
                 for resting in self._free:
                     resting.close()
-                job.retried, job.steps = True, job.begin(lane)
+                job.retried, job.error, job.steps = True, None, job.begin(lane)
                 self._advance(job)
                 return
             self._ran_out(job.kind)
@@ -201,15 +185,13 @@ class Conductor:
 
     # ------------------------------------------------------------------------------------------------------- the other threads
 
-    def _copy(self) -> None:
-        while (order := self._copies.get()) is not None:
-            job, target, source, size = order
-            copy(target, source, size)
-            with self._count:
-                job.copies_left -= 1
-                done = job.copies_left == 0
-            if done:
-                self._ready.put(job)
+    def _transferred(self, job: Job[object], error: Exception | None) -> None:
+        with self._count:
+            job.error = job.error or error
+            job.transfers_left -= 1
+            done = job.transfers_left == 0
+        if done:
+            self._ready.put(job)
 
     def _wait_for_device(self) -> None:
         """In the order in which the jobs began to wait, which is about the order in which the device gets done with them."""
@@ -220,3 +202,7 @@ class Conductor:
             except cupy.cuda.runtime.CUDARuntimeError as error:
                 job.error = error
             self._ready.put(job)
+
+
+def _device_errors() -> tuple[type[Exception], ...]:
+    return (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ _CHUNKS_PER_SPAN = 2
 _NEVER = np.iinfo(np.uint64).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """What is compressed to learn the best type of each span.
 
@@ -35,6 +36,7 @@ class Trial:
     """For each span and type, whether the type is allowed."""
 
     @classmethod
+    @lru_cache(maxsize=64)  # most batches of a stream are alike
     def plan(cls, fallback: ElementType, elements: tuple[ElementType, ...], layout: ChunkLayout) -> "Trial":
         """A sample of two chunks of each span; of fewer spans when they are so small that trying would take longer than compressing."""
         widths = np.array([element.width for element in elements], np.uint64)
@@ -74,15 +76,17 @@ class Trial:
         return [self.elements[number] if number >= 0 else self.fallback for number in best.tolist()]
 
 
-def by_element(elements: Sequence[ElementType], layout: ChunkLayout) -> tuple[NDArray[np.int64], list[tuple[ElementType, int, int]]]:
-    """The chunks sorted by the type they are compressed as, and for each type the range of positions in that order.
+def by_element(
+    elements: Sequence[ElementType], layout: ChunkLayout
+) -> tuple[NDArray[np.int64] | slice, list[tuple[ElementType, int, int]]]:
+    """The chunks sorted by the type they are compressed as (a slice where they are already), and for each type the range in that order.
 
     Args:
         elements: the type of each span.
         layout: of the spans.
     """
     if len(set(elements)) == 1:
-        return np.arange(layout.count), [(elements[0], 0, layout.count)]
+        return slice(None), [(elements[0], 0, layout.count)]
     numbers = np.array(elements, np.int64)[layout.chunk_span]
     order = np.argsort(numbers, kind="stable")
     kinds, begins = np.unique(numbers[order], return_index=True)

@@ -1,15 +1,15 @@
 """One lane of the pipeline: a stream, its buffers, and a batch at a time through them.
 
-What a lane does with a batch is a generator, which the conductor runs: it yields copies that are to be made before it goes on, or None to
-wait for the device. While one lane waits, the others go on. Memory that the device works on is not used again, grown or freed before such a
-wait.
+What a lane does with a batch is a generator, which the conductor runs: it yields transfers that are to be made before it goes on, or None
+to wait for the device. While one lane waits, the others go on. Memory that the device works on is not used again, grown or freed before
+such a wait.
 
 Python code runs per batch and per frame, never per chunk.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import cupy
 import numpy as np
@@ -20,20 +20,23 @@ from s4_format.gpu_container import CONTAINER_HEADER_BYTES, DEFAULT_CHUNK_BYTES,
 from s4_codecs.errors import CodecUnavailableError, CorruptPayloadError
 from s4_codecs.gpu.elements import Trial, by_element
 from s4_codecs.gpu.kernels import copy_chunks
-from s4_codecs.gpu.layout import ALIGNMENT, Batch, ChunkLayout, PackedBatch, Sizes, aligned, aligned_starts, chunk_layout, packed_starts
+from s4_codecs.gpu.layout import ALIGNMENT, Batch, ChunkLayout, PackedBatch, Sizes, aligned, chunk_layout, packed_starts
 from s4_codecs.gpu.library import BatchedApi, Chunks, Library, Scratch
 from s4_codecs.gpu.memory import Budget, Bytes, DeviceBuffer, PinnedBuffer, ResultPool, address_of, as_array
+from s4_codecs.gpu.transfers import ToDevicePieces, Transfer, to_host
 
 _TO_DEVICE: Final = 1
 _TO_HOST: Final = 2
 _SMALL_BYTES: Final = 64 << 10
 """Below this, copying takes less time than letting go of the GIL for it."""
+_GAP_BYTES: Final = 4096
+"""Of memory between two spans that is copied along with them rather than copying twice."""
 _NUMBER_BYTES: Final = 4
 """Of a size in a container's table."""
 
 
-Copies: TypeAlias = list[tuple[int, int, int]]
-"""Copies in host memory: target address, source address, bytes."""
+_R = TypeVar("_R")
+Work: TypeAlias = Generator[Sequence[Transfer] | None, None, _R]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class _Table:
     device: DeviceBuffer
     count: int = 0
     rows: NDArray[np.uint64] = field(default_factory=lambda: np.empty((0, 0), np.uint64))
+    holds: object = None
+    """What the rows that are sent first were made of; whoever would fill them alike need not."""
 
     def resize(self, rows: int, count: int) -> None:
         """Make room for so many rows and columns; the stream must be synchronised."""
@@ -95,7 +100,7 @@ class _Table:
         cupy.cuda.runtime.memcpyAsync(target, source, rows * self.count * 8, kind, stream)
 
     def close(self) -> None:
-        self.rows = np.empty((0, 0), np.uint64)
+        self.rows, self.holds = np.empty((0, 0), np.uint64), None
         self.device.close()
         self.host.close()
 
@@ -136,12 +141,18 @@ class Lane:
         self._results = results
         self._is_pinned = is_pinned
         self._input, self._chunks, self._output, self._scratch = (DeviceBuffer(device) for _ in range(4))
-        self._host_input, self._host_output = PinnedBuffer(pinned), PinnedBuffer(pinned)
+        self._small = PinnedBuffer(pinned)
+        """Where small spans are put together."""
         self._table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
         self._trial_table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
         self._stream = cupy.cuda.Stream(non_blocking=True)
         # Waiting on an event of this kind lets the core go; waiting on the stream would spin on one that copies for another lane.
         self._event = cupy.cuda.Event(block=True, disable_timing=True)
+
+    @property
+    def stream(self) -> int:
+        """The stream's address."""
+        return int(self._stream.ptr)
 
     def wait(self) -> None:
         """Wait until the device has done what was queued before the generator yielded None. May be called in another thread."""
@@ -160,8 +171,7 @@ class Lane:
             self._chunks,
             self._output,
             self._scratch,
-            self._host_input,
-            self._host_output,
+            self._small,
             self._table,
             self._trial_table,
         ):
@@ -171,7 +181,7 @@ class Lane:
 
     def encode(
         self, api: BatchedApi, frames: Sequence[bytes | memoryview], batch: Batch, *, tried: tuple[ElementType, ...], whole: bool
-    ) -> Generator[Copies | None, None, EncodedBatch]:
+    ) -> Work[EncodedBatch]:
         """Compress the spans of a batch.
 
         Args:
@@ -190,29 +200,24 @@ class Lane:
         stride = aligned(api.max_output(layout.largest_chunk))
         trial = Trial.plan(tried[0] if len(tried) == 1 else api.method.element_types[0], tried, layout)
         self._reserve_for_encode(api, layout, stride, trial)
-        copies, sends = self._stage(frames, batch, layout)
-        yield copies
-        for start, source, size in sends:
-            self._copy_in(start, source, size)
+        yield self._stage(frames, batch, layout)
         if trial.chunks:
             self._try_elements(api, layout, stride, trial)
             self._mark()
             yield None
         elements = trial.decide(_compressed_sizes(self._trial_table) if trial.chunks else np.zeros(0, np.uint64))
         order, segments = by_element(elements, layout)
-        self._compress_all(api, layout, stride, order, segments)
+        self._compress_all(api, layout, stride, elements, order, segments)
         self._mark()
         yield None
         sizes = np.empty(layout.count, np.uint64)
         sizes[order] = _compressed_sizes(self._table)
         starts, total = self._gather(layout, order, sizes, whole=whole)
-        narrow = sizes.astype("<u4")
-        self._mark()
-        yield None
-        if whole:
-            _write_heads(self._host_output.array, starts, api.method.algorithm, batch, layout, elements, narrow)
         address, result = self._results.take(total)
-        yield [(address, self._host_output.address, total)]
+        yield to_host(self._output.address, address, total)
+        narrow = sizes.astype("<u4")
+        if whole:
+            _write_heads(as_array(result), starts, api.method.algorithm, batch, layout, elements, narrow)
         begins, firsts = starts.tolist(), layout.span_first_chunk.tolist()
         payloads = [result[begin:end] for begin, end in zip(begins, [*begins[1:], total], strict=True)]
         tables = [] if whole else [narrow[a:b].tobytes() for a, b in zip(firsts, [*firsts[1:], layout.count], strict=True)]
@@ -223,7 +228,6 @@ class Lane:
         self._event.record(self._stream)
 
     def _reserve_for_encode(self, api: BatchedApi, layout: ChunkLayout, stride: int, trial: Trial) -> None:
-        self._host_input.reserve(layout.total)
         self._input.reserve(aligned(layout.total))
         self._table.resize(_ENCODE_ROWS, layout.count)
         chunks = layout.count
@@ -233,53 +237,66 @@ class Lane:
         self._chunks.reserve(chunks * stride)
         self._scratch.reserve(api.compress_scratch(chunks, layout.largest_chunk))
 
-    def _stage(self, frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayout) -> tuple[Copies, Copies]:
-        """How the spans get to the device: copies to pinned memory, and what is sent from there or from where it lies pinned already.
-
-        Small spans are copied at once. Targets of what is sent are offsets in the input buffer.
-        """
-        view = memoryview(self._host_input.array)  # type: ignore[arg-type]
-        copies, sends = Copies(), Copies()
-        sent = 0
-        for frame, first, start, size, address in _runs(frames, batch, layout):
-            if address is None:
-                whole = frames[frame]
-                view[start : start + size] = whole if size == len(whole) else memoryview(whole)[first : first + size]
-            elif self._is_pinned(address, size):
-                sends += [(sent, self._host_input.address + sent, start - sent), (start, address, size)]
-                sent = start + size
+    def _stage(self, frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayout) -> list[Transfer]:
+        """Send small spans and those that lie in pinned memory; returns the transfers of the others."""
+        pieces = ToDevicePieces(self._input.address)
+        small = _SmallSpans(self._small, batch.sizes)
+        for frame, first, size, start in zip(batch.frames, batch.starts, batch.sizes, layout.span_starts.tolist(), strict=True):
+            data = frames[frame]
+            if size <= _SMALL_BYTES:
+                small.add(start, data if size == len(data) else memoryview(data)[first : first + size])
+                continue
+            address = address_of(as_array(data)) + first
+            if self._is_pinned(address, size):
+                self._copy_in(start, address, size)
             else:
-                copies.append((self._host_input.address + start, address, size))
-        sends.append((sent, self._host_input.address + sent, layout.total - sent))
-        return copies, sends
+                pieces.add(start, address, size, gap=ALIGNMENT)
+        self._send_small(small)
+        pieces.flush()
+        return pieces.transfers
+
+    def _send_small(self, small: "_SmallSpans") -> None:
+        for start, place, size in small.ranges:
+            self._copy_in(start, self._small.address + place, size)
 
     def _copy_in(self, start: int, source: int, size: int) -> None:
-        if size > 0:
-            cupy.cuda.runtime.memcpyAsync(self._input.address + start, source, size, _TO_DEVICE, self._stream.ptr)
+        cupy.cuda.runtime.memcpyAsync(self._input.address + start, source, size, _TO_DEVICE, self._stream.ptr)
 
     def _try_elements(self, api: BatchedApi, layout: ChunkLayout, stride: int, trial: Trial) -> None:
         """Compress the trial's sample as every element type."""
         table, stream, tries = self._trial_table, self._stream.ptr, len(trial.sample)
-        picked = np.tile(trial.sample, len(trial.elements))
-        table.rows[_SOURCES] = layout.starts[picked] + np.uint64(self._input.address)
-        table.rows[_SIZES] = np.tile(trial.sample_sizes, len(trial.elements))
-        table.rows[_TARGETS] = self._strided(trial.chunks, stride)
-        table.upload(_SOURCES, _SPANS, stream)
+        made_of = (trial, stride, self._input.address, self._chunks.address, table.device.address)
+        if table.holds != made_of:
+            picked = np.tile(trial.sample, len(trial.elements))
+            table.rows[_SOURCES] = layout.starts[picked] + np.uint64(self._input.address)
+            table.rows[_SIZES] = np.tile(trial.sample_sizes, len(trial.elements))
+            table.rows[_TARGETS] = self._strided(trial.chunks, stride)
+            table.upload(_SOURCES, _SPANS, stream)
+            table.holds = made_of
         for number, element in enumerate(trial.elements):
             self._compress(api, table, layout.largest_chunk, element, number * tries, (number + 1) * tries)
         table.download(_TARGET_SIZES, _CHECKSUMS, stream)
 
     def _compress_all(
-        self, api: BatchedApi, layout: ChunkLayout, stride: int, order: NDArray[np.int64], segments: Sequence[tuple[ElementType, int, int]]
+        self,
+        api: BatchedApi,
+        layout: ChunkLayout,
+        stride: int,
+        elements: Sequence[ElementType],
+        order: NDArray[np.int64] | slice,
+        segments: Sequence[tuple[ElementType, int, int]],
     ) -> None:
         """Compress every chunk, in this order, and checksum every span."""
         table, stream, spans = self._table, self._stream.ptr, len(layout.span_chunks)
-        table.rows[_SOURCES] = layout.starts[order] + np.uint64(self._input.address)
-        table.rows[_SIZES] = layout.sizes[order]
-        table.rows[_TARGETS] = self._strided(layout.count, stride)
-        table.rows[_SPANS, :spans] = layout.span_starts + self._input.address
-        table.rows[_SPAN_SIZES, :spans] = layout.span_sizes
-        table.upload(_SOURCES, _PACKED, stream)
+        made_of = (layout, stride, tuple(elements), self._input.address, self._chunks.address, table.device.address)
+        if table.holds != made_of:
+            table.rows[_SOURCES] = layout.starts[order] + np.uint64(self._input.address)
+            table.rows[_SIZES] = layout.sizes[order]
+            table.rows[_TARGETS] = self._strided(layout.count, stride)
+            table.rows[_SPANS, :spans] = layout.span_starts + self._input.address
+            table.rows[_SPAN_SIZES, :spans] = layout.span_sizes
+            table.upload(_SOURCES, _PACKED, stream)
+            table.holds = made_of
         for element, first, stop in segments:
             self._compress(api, table, layout.largest_chunk, element, first, stop)
         self._checksum(table, (_SPANS, _SPAN_SIZES, _CHECKSUMS), spans)
@@ -304,8 +321,8 @@ class Lane:
         largest = int(table.rows[rows[1], :spans].max())
         self._library.crc32c(sources, sizes, results, count=spans, largest=largest, stream=self._stream.ptr)
 
-    def _gather(self, layout: ChunkLayout, order: NDArray[np.int64], sizes: Sizes, *, whole: bool) -> tuple[NDArray[np.int64], int]:
-        """Bring the chunks to the host, close together, with room for what goes before them in whole containers.
+    def _gather(self, layout: ChunkLayout, order: NDArray[np.int64] | slice, sizes: Sizes, *, whole: bool) -> tuple[NDArray[np.int64], int]:
+        """Move the chunks close together, with room for what goes before them in whole containers.
 
         Returns:
             Where each span begins, and the bytes of all.
@@ -316,20 +333,18 @@ class Lane:
         packed = packed_starts(sizes)
         total = int(packed[-1] + sizes[-1]) + int(heads_before[-1])
         self._output.reserve(total)
-        self._host_output.reserve(total)
         targets = packed + heads_before.astype(np.uint64)[layout.chunk_span]
         table.rows[_PACKED] = targets[order] + np.uint64(self._output.address)
         table.upload(_PACKED, _TARGET_SIZES, stream)
         with self._stream:
             copy_chunks(table.address(_TARGETS), table.address(_PACKED), table.address(_TARGET_SIZES), layout.count)
-        cupy.cuda.runtime.memcpyAsync(self._host_output.address, self._output.address, total, _TO_HOST, stream)
         return packed[layout.span_first_chunk].astype(np.int64) + heads_before - heads, total
 
     # ---------------------------------------------------------------------------------------------------------- decompressing
 
     def decode(
         self, api: BatchedApi, containers: Sequence[GpuContainer], payloads: Sequence[bytes | memoryview], batch: PackedBatch
-    ) -> Generator[Copies | None, None, DecodedBatch]:
+    ) -> Work[DecodedBatch]:
         """Decompress the spans of a batch.
 
         Raises:
@@ -340,55 +355,59 @@ class Lane:
         chunk_bytes = tuple(containers[frame].chunk_size for frame in batch.frames)
         layout = chunk_layout(tuple(batch.sizes), chunk_bytes)
         stored = _stored_sizes(containers, batch)
-        packed, room = packed_starts(stored), aligned_starts(stored)
-        packed_size = int(packed[-1] + stored[-1])
-        self._reserve_for_decode(api, layout, packed_size, int(room[-1] + stored[-1]))
-        yield self._stage_packed(payloads, batch)
-        self._copy_in(0, self._host_input.address, packed_size)
-        self._decompress_all(api, layout, stored, packed, room)
+        runs = _packed_runs(payloads, batch)
+        room = _room(stored, layout)
+        self._reserve_for_decode(api, layout, runs, room)
+        yield self._stage_packed(runs)
+        self._decompress_all(api, layout, stored, runs, room)
         self._mark()
         yield None
         _check_decompressed(self._table)
         checksums = self._table.narrow(_PLAIN_CHECKSUMS, len(batch.sizes)).tolist()
-        if any(size % ALIGNMENT for size in set(chunk_bytes)):
-            plain = self._plain_of_odd_chunks(layout, batch, chunk_bytes)
-            return DecodedBatch(plain, [crc32c(piece) for piece in plain])
         address, result = self._results.take(layout.total)
-        yield [(address, self._host_output.address, layout.total)]
+        yield to_host(self._output.address, address, layout.total)
+        if any(size % ALIGNMENT for size in set(chunk_bytes)):
+            plain = _without_gaps(as_array(result), layout, batch, chunk_bytes)
+            return DecodedBatch(plain, [crc32c(piece) for piece in plain])
         return DecodedBatch([result[a : a + size] for a, size in zip(layout.span_starts.tolist(), batch.sizes, strict=True)], checksums)
 
-    def _reserve_for_decode(self, api: BatchedApi, layout: ChunkLayout, packed: int, room: int) -> None:
-        self._host_input.reserve(packed)
-        self._input.reserve(packed)
-        self._chunks.reserve(aligned(room))
+    def _reserve_for_decode(self, api: BatchedApi, layout: ChunkLayout, runs: "Sequence[_Run]", room: int) -> None:
+        self._input.reserve(runs[-1].place + runs[-1].size)
+        self._chunks.reserve(layout.count * room)
         self._output.reserve(aligned(layout.total))
-        self._host_output.reserve(layout.total)
         self._table.resize(_DECODE_ROWS, layout.count)
         self._scratch.reserve(api.decompress_scratch(layout.count, layout.largest_chunk))
 
-    def _stage_packed(self, payloads: Sequence[bytes | memoryview], batch: PackedBatch) -> Copies:
-        """The copies that bring the chunks to pinned memory; small spans are copied at once."""
-        view = memoryview(self._host_input.array)  # type: ignore[arg-type]
-        copies, at = Copies(), 0
-        for frame, start, size in zip(batch.frames, batch.packed_starts, batch.packed_sizes, strict=True):
-            if size <= _SMALL_BYTES:
-                view[at : at + size] = memoryview(payloads[frame])[start : start + size]
+    def _stage_packed(self, runs: "Sequence[_Run]") -> list[Transfer]:
+        """As `_stage`."""
+        pieces = ToDevicePieces(self._input.address)
+        small = _SmallSpans(self._small, [run.size for run in runs])
+        for run in runs:
+            if run.size <= _SMALL_BYTES:
+                small.add(run.place, run.data)
             else:
-                copies.append((self._host_input.address + at, address_of(as_array(payloads[frame])) + start, size))
-            at += size
-        return copies
+                pieces.add(run.place, run.address, run.size, gap=_GAP_BYTES)
+        self._send_small(small)
+        pieces.flush()
+        return pieces.transfers
 
-    def _decompress_all(self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, packed: Sizes, room: Sizes) -> None:
-        """Move the chunks to where they are aligned, decompress them, checksum the spans, and bring everything to the host."""
+    def _decompress_all(self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: "Sequence[_Run]", room: int) -> None:
+        """Move the chunks to where they are aligned, decompress them, and checksum the spans."""
         table, stream, spans = self._table, self._stream.ptr, len(layout.span_chunks)
-        table.rows[_STORED] = packed + np.uint64(self._input.address)
+        before = packed_starts(stored)
+        shifts = np.array([run.place for run in runs], np.uint64) - before[layout.span_first_chunk] + np.uint64(self._input.address)
+        table.rows[_STORED] = before + shifts[layout.chunk_span]
         table.rows[_STORED_SIZES] = stored
-        table.rows[_ALIGNED] = room + np.uint64(self._chunks.address)
-        table.rows[_PLAIN] = layout.starts + np.uint64(self._output.address)
-        table.rows[_ROOM] = layout.sizes
-        table.rows[_PLAIN_SPANS, :spans] = layout.span_starts + self._output.address
-        table.rows[_PLAIN_SPAN_SIZES, :spans] = layout.span_sizes
-        table.upload(_STORED, _PLAIN_SIZES, stream)
+        made_of = (layout, room, self._chunks.address, self._output.address, table.device.address)
+        fresh = table.holds != made_of
+        if fresh:
+            table.rows[_ALIGNED] = self._strided(layout.count, room)
+            table.rows[_PLAIN] = layout.starts + np.uint64(self._output.address)
+            table.rows[_ROOM] = layout.sizes
+            table.rows[_PLAIN_SPANS, :spans] = layout.span_starts + self._output.address
+            table.rows[_PLAIN_SPAN_SIZES, :spans] = layout.span_sizes
+            table.holds = made_of
+        table.upload(_STORED, _PLAIN_SIZES if fresh else _ALIGNED, stream)
         with self._stream:
             copy_chunks(table.address(_STORED), table.address(_ALIGNED), table.address(_STORED_SIZES), layout.count)
         chunks = Chunks(
@@ -403,40 +422,81 @@ class Lane:
         api.decompress(chunks, Scratch(self._scratch.address, self._scratch.size), stream)
         self._checksum(table, (_PLAIN_SPANS, _PLAIN_SPAN_SIZES, _PLAIN_CHECKSUMS), spans)
         table.download(_PLAIN_SIZES, _DECODE_ROWS, stream)
-        cupy.cuda.runtime.memcpyAsync(self._host_output.address, self._output.address, layout.total, _TO_HOST, stream)
-
-    def _plain_of_odd_chunks(self, layout: ChunkLayout, batch: PackedBatch, chunk_bytes: Sequence[int]) -> list[memoryview]:
-        """Chunks whose size is no multiple of the alignment have gaps between them, on the device and in what came from it."""
-        host = self._host_output.array
-        plain: list[memoryview] = []
-        for start, size, chunk in zip(layout.span_starts.tolist(), batch.sizes, chunk_bytes, strict=True):
-            target = np.empty(size, np.uint8)
-            for number, at in enumerate(range(0, size, chunk)):
-                begin = start + number * aligned(chunk)
-                target[at : at + chunk] = host[begin : begin + min(chunk, size - at)]
-            plain.append(memoryview(target))  # type: ignore[arg-type]
-        return plain
 
 
-def _runs(frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayout) -> Iterator[tuple[int, int, int, int, int | None]]:
-    """What is to be copied: frame, offset in it, offset in the layout, size, and address (None for what is too small to need it).
+class _Run(NamedTuple):
+    """The chunks of one span, back to back."""
 
-    Spans that lie behind each other in the caller's memory as they do in the layout are one run.
+    place: int
+    """Offset on the device."""
+    address: int
+    """In host memory; 0 for small ones."""
+    size: int
+    data: bytes | memoryview
+
+
+def _packed_runs(payloads: Sequence[bytes | memoryview], batch: PackedBatch) -> list[_Run]:
+    """Where the spans' chunks lie, and where they are to be on the device.
+
+    Payloads that lie close behind each other in memory, with only headers between them, do so on the device as well, so that one copy takes
+    them all. A gap of less than a page holds no page of its own, so that it can be read.
     """
-    run: tuple[int, int, int, int, int] | None = None
-    for frame, first, size, start in zip(batch.frames, batch.starts, batch.sizes, layout.span_starts.tolist(), strict=True):
+    runs: list[_Run] = []
+    place = end = 0
+    for frame, start, size in zip(batch.frames, batch.packed_starts, batch.packed_sizes, strict=True):
+        address, data = 0, payloads[frame]
         if size <= _SMALL_BYTES:
-            yield frame, first, start, size, None
-            continue
-        address = address_of(as_array(frames[frame])) + first
-        if run is not None and run[4] + run[3] == address and run[2] + run[3] == start:
-            run = (*run[:3], run[3] + size, run[4])
-            continue
-        if run is not None:
-            yield run
-        run = (frame, first, start, size, address)
-    if run is not None:
-        yield run
+            data = memoryview(data)[start : start + size]
+        else:
+            address = address_of(as_array(data)) + start
+            if 0 < address - end < _GAP_BYTES:
+                place += address - end
+        runs.append(_Run(place, address, size, data))
+        place += size
+        end = address + size if address else 0
+    return runs
+
+
+def _room(stored: Sizes, layout: ChunkLayout) -> int:
+    """How far apart chunks are put to be decompressed; the same for most batches of a stream, so that the table need not be filled anew."""
+    usual = layout.largest_chunk + layout.largest_chunk // 64 + 256
+    return aligned(max(usual, int(stored.max())))
+
+
+class _SmallSpans:
+    """Puts small spans into pinned memory, close together, and remembers which ranges of it go where."""
+
+    def __init__(self, pinned: PinnedBuffer, sizes: Sequence[int]) -> None:
+        self._view = memoryview(pinned.reserve(sum([aligned(size) for size in sizes if size <= _SMALL_BYTES])))  # type: ignore[arg-type]
+        self._place = 0
+        self._next = -1
+        self.ranges: list[tuple[int, int, int]] = []
+        """Offset on the device, place in the pinned memory, bytes."""
+
+    def add(self, start: int, data: bytes | memoryview) -> None:
+        """`data`, for offset `start` on the device."""
+        place, size = self._place, len(data)
+        gap = start - self._next
+        if self.ranges and 0 <= gap < ALIGNMENT and self._next >= 0:
+            place += gap
+            first, begin, _ = self.ranges[-1]
+            self.ranges[-1] = (first, begin, place + size - begin)
+        else:
+            self.ranges.append((start, place, size))
+        self._view[place : place + size] = data
+        self._place, self._next = place + size, start + size
+
+
+def _without_gaps(host: Bytes, layout: ChunkLayout, batch: PackedBatch, chunk_bytes: Sequence[int]) -> list[memoryview]:
+    """Spans whose chunk size is no multiple of the alignment have gaps between their chunks."""
+    plain: list[memoryview] = []
+    for start, size, chunk in zip(layout.span_starts.tolist(), batch.sizes, chunk_bytes, strict=True):
+        target = np.empty(size, np.uint8)
+        for number, at in enumerate(range(0, size, chunk)):
+            begin = start + number * aligned(chunk)
+            target[at : at + chunk] = host[begin : begin + min(chunk, size - at)]
+        plain.append(memoryview(target))  # type: ignore[arg-type]
+    return plain
 
 
 def _write_heads(

@@ -82,7 +82,7 @@ def plain_batches(frame_sizes: Sequence[int], limits: BatchLimits, *, chunk_byte
         yield batch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChunkLayout:
     """The plaintext of a batch: spans one behind the other, each begun at a multiple of `ALIGNMENT`, and the chunks in them."""
 
@@ -149,11 +149,6 @@ def chunk_layout(sizes: tuple[int, ...], chunk_bytes: tuple[int, ...] | int = DE
 def packed_starts(sizes: Sizes) -> Sizes:
     """Offsets of pieces of these sizes that lie back to back."""
     return np.cumsum(sizes, dtype=np.uint64) - sizes
-
-
-def aligned_starts(sizes: Sizes) -> Sizes:
-    """Offsets of pieces of these sizes, each begun at a multiple of `ALIGNMENT`."""
-    return packed_starts((sizes + np.uint64(ALIGNMENT - 1)) // np.uint64(ALIGNMENT) * np.uint64(ALIGNMENT))
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ _R = TypeVar("_R")
 _MIB: Final = 1 << 20
 _SMALLEST_BATCH: Final = 4 * _MIB
 """Calls with little work are cut into smaller batches, so that all lanes take part, but not into smaller ones than this."""
+_SMALL_FRAMES: Final = 2048
+"""Frames of less than a chunk that a batch may hold in any case: one batch of a thousand takes less time than several."""
 _MAX_GROWTH: Final = 2
 _MAX_OVERHEAD: Final = 64 << 10
 """No algorithm makes a chunk larger than this many times its size and so many bytes: a container that says so is not decoded."""
@@ -37,9 +39,9 @@ class PipelineSettings:
         ValueError: no lane, or batches that are too small for one chunk of any container.
     """
 
-    lanes: int = 12
+    lanes: int = 8
     """Batches at work at once; each has a stream and buffers of its own."""
-    copiers: int = 12
+    copiers: int = 8
     """Threads that copy between ordinary and pinned memory."""
     batch_bytes: int = 64 * _MIB
     """Plaintext of one batch."""
@@ -62,7 +64,7 @@ class PipelineSettings:
     def limits(self, total: int, at_least: int) -> BatchLimits:
         """Of the batches of a call that has `total` bytes of plaintext, one frame or chunk of which has `at_least` bytes."""
         size = min(max(-(-total // self.lanes), _SMALLEST_BATCH, at_least), self.batch_bytes)
-        return BatchLimits(aligned(size), max(4 * size // DEFAULT_CHUNK_BYTES, 1))
+        return BatchLimits(aligned(size), max(4 * size // DEFAULT_CHUNK_BYTES, _SMALL_FRAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ class Pipeline:
             Lane(library, device=self.device_budget, pinned=self.pinned_budget, results=self.results, is_pinned=self.staging.owns)
             for _ in range(self.settings.lanes)
         ]
-        self._conductor = Conductor(lanes, copiers=self.settings.copiers, limit=self._lanes_that_fit, ran_out=self._ran_out)
+        self._conductor = Conductor(
+            lanes, copiers=self.settings.copiers, pinned=self.pinned_budget, limit=self._lanes_that_fit, ran_out=self._ran_out
+        )
 
     @property
     def failure(self) -> str | None:
