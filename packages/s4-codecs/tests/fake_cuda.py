@@ -17,6 +17,8 @@ from s4_format.gpu_container import Algorithm, ElementType
 
 from s4_codecs.gpu.library import METHODS, Chunks, Scratch
 
+STREAM, EVENT = 7, 9
+
 
 class CUDARuntimeError(RuntimeError):
     """As cupy's: `status` is the cudaError_t."""
@@ -34,6 +36,7 @@ class Runtime:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held: dict[int, Any] = {}
+        self.pinned: dict[int, Any] = {}
         self.broken = 0
 
     @property
@@ -55,47 +58,55 @@ class Runtime:
         """Fails for what was not allocated."""
         del self.held[address]
 
+    def hostAlloc(self, size: int, flags: int) -> int:  # noqa: N802 -- cupy's name
+        """Pinned memory, of which there is enough."""
+        assert flags == 0
+        memory = ctypes.create_string_buffer(size)
+        self.pinned[ctypes.addressof(memory)] = memory
+        return ctypes.addressof(memory)
+
+    def freeHost(self, address: int) -> None:  # noqa: N802
+        """Fails for what was not allocated."""
+        del self.pinned[address]
+
+    def streamCreateWithFlags(self, flags: int) -> int:  # noqa: N802
+        """Always the same."""
+        assert flags == 1
+        return STREAM
+
+    def eventCreateWithFlags(self, flags: int) -> int:  # noqa: N802
+        """Always the same."""
+        assert flags == 3
+        return EVENT
+
+    def eventRecord(self, event: int, stream: int) -> None:  # noqa: N802
+        """Nothing to remember."""
+        assert (event, stream) == (EVENT, STREAM)
+
+    def eventSynchronize(self, event: int) -> None:  # noqa: N802
+        """Nothing to wait for."""
+        assert event == EVENT
+
     def memcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> None:  # noqa: N802 -- cupy's name
         """At once."""
         assert kind in {1, 2}
-        assert stream == 7
+        assert stream == STREAM
         if self.broken:
             raise CUDARuntimeError(self.broken)
         ctypes.memmove(target, source, size)
 
 
-class Stream:
+class ExternalStream:
     """A stream that has always done everything."""
 
-    ptr = 7
+    def __init__(self, address: int) -> None:
+        assert address == STREAM
 
-    def __init__(self, *, non_blocking: bool) -> None:
-        assert non_blocking
-
-    def __enter__(self) -> "Stream":
-        return self
+    def __enter__(self) -> None:
+        """Nothing to do."""
 
     def __exit__(self, *_: object) -> None:
         """Nothing to do."""
-
-    def synchronize(self) -> None:
-        """Nothing to wait for."""
-
-
-class Event:
-    """An event that has always happened."""
-
-    ptr = 9
-
-    def __init__(self, *, block: bool, disable_timing: bool) -> None:
-        assert block
-        assert disable_timing
-
-    def record(self, stream: Stream) -> None:
-        """Nothing to remember."""
-
-    def synchronize(self) -> None:
-        """Nothing to wait for."""
 
 
 class RawKernel:
@@ -116,8 +127,8 @@ def fake_driver(runtime: Runtime) -> ModuleType:
     def move(target: int, source: int, size: int, stream: int) -> None:
         runtime.memcpyAsync(target, source, size, 1, stream)
 
-    def check(event: int, stream: int = 7) -> bool:
-        assert (event, stream) == (Event.ptr, Stream.ptr)
+    def check(event: int, stream: int = STREAM) -> bool:
+        assert (event, stream) == (EVENT, STREAM)
         return True
 
     module = ModuleType("s4_codecs.gpu.driver")
@@ -135,10 +146,7 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
     cuda.__dict__.update(
         runtime=runtime,
         driver=errors,
-        Stream=Stream,
-        Event=Event,
-        PinnedMemory=bytearray,
-        PinnedMemoryPointer=lambda memory, _offset: memory,
+        ExternalStream=ExternalStream,
     )
     cupy.__dict__.update(cuda=cuda, RawKernel=RawKernel)
     real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cupy"}
@@ -157,7 +165,7 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
 
 
 def _forget_pipeline() -> None:
-    for name in ("memory", "kernels", "driver", "transfers", "lane", "conductor", "pipeline", "engine"):
+    for name in ("memory", "kernels", "driver", "stream", "transfers", "lane", "conductor", "pipeline", "engine"):
         sys.modules.pop(f"s4_codecs.gpu.{name}", None)
 
 
@@ -174,7 +182,7 @@ class FakeLibrary:
 
     def crc32c(self, sources: int, sizes: int, results: int, *, count: int, largest: int, stream: int) -> None:
         """Of host memory."""
-        assert stream == 7
+        assert stream == STREAM
         found = np.frombuffer((ctypes.c_uint32 * count).from_address(results), np.uint32)
         for number, (source, size) in enumerate(zip(_words(sources, count), _words(sizes, count), strict=True)):
             assert size <= largest
@@ -206,7 +214,7 @@ class FakeApi:
 
     def compress(self, chunks: Chunks, chunk_bytes: int, element: ElementType, scratch: Scratch, stream: int) -> None:
         """Values are taken apart into bytes of equal weight first, so that the right type wins where there is one."""
-        assert stream == 7
+        assert stream == STREAM
         assert scratch.size >= chunks.count * chunk_bytes
         self.library.calls += 1
         sources, sizes, targets, written = (
@@ -226,7 +234,7 @@ class FakeApi:
 
     def decompress(self, chunks: Chunks, scratch: Scratch, stream: int) -> None:
         """The reverse; damage is a status, as nvCOMP has it."""
-        assert stream == 7
+        assert stream == STREAM
         assert scratch.size >= 0
         arrays = (chunks.sources, chunks.source_sizes, chunks.targets, chunks.target_room, chunks.target_sizes)
         sources, sizes, targets, room, written = (_words(address, chunks.count) for address in arrays)

@@ -66,6 +66,7 @@ def test_frames_come_back(runtime: Runtime, algorithm: Algorithm) -> None:
     assert decoded(pipeline, encoded.payloads) == list(FRAMES)
     pipeline.close()
     assert not runtime.held
+    assert not runtime.pinned
 
 
 def test_a_frame_larger_than_a_batch(runtime: Runtime) -> None:

@@ -37,7 +37,7 @@ def _copy_kernel() -> Any:
     return cupy.RawKernel(_SOURCE, "copy_chunks")
 
 
-def copy_chunks(sources: int, targets: int, sizes: int, count: int) -> None:
-    """Queue the copy of `count` chunks on the current stream; the arguments are addresses of device arrays, one entry a chunk."""
-    if count:
+def copy_chunks(sources: int, targets: int, sizes: int, *, count: int, stream: int) -> None:
+    """Queue the copy of `count` chunks; the first arguments are addresses of device arrays, one entry a chunk."""
+    with cupy.cuda.ExternalStream(stream):
         _copy_kernel()((count, _BLOCKS_PER_CHUNK), (_THREADS,), (sources, targets, sizes))

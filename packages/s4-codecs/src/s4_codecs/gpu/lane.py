@@ -23,6 +23,7 @@ from s4_codecs.gpu.kernels import copy_chunks
 from s4_codecs.gpu.layout import ALIGNMENT, Batch, ChunkLayout, PackedBatch, Sizes, aligned, chunk_layout, packed_starts
 from s4_codecs.gpu.library import BatchedApi, Chunks, Library, Scratch
 from s4_codecs.gpu.memory import Budget, Bytes, DeviceBuffer, PinnedBuffer, ResultPool, address_of, as_array
+from s4_codecs.gpu.stream import new_event, new_stream, record, wait
 from s4_codecs.gpu.transfers import ToDevicePieces, Transfer, to_host
 
 _TO_DEVICE: Final = 1
@@ -145,23 +146,18 @@ class Lane:
         """Where small spans are put together."""
         self._table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
         self._trial_table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
-        self._stream = cupy.cuda.Stream(non_blocking=True)
-        # Waiting on an event of this kind lets the core go; waiting on the stream would spin on one that copies for another lane.
-        self._event = cupy.cuda.Event(block=True, disable_timing=True)
-
-    @property
-    def stream(self) -> int:
-        """The stream's address."""
-        return int(self._stream.ptr)
+        self.stream = new_stream()
+        """Its address."""
+        self._event = new_event()
 
     def wait(self) -> None:
         """Wait until the device has done what was queued before the generator yielded None. May be called in another thread."""
-        self._event.synchronize()
+        wait(self._event)
 
     def settle(self) -> None:
         """Wait until the device uses no memory of this lane, nor of the frames that were handed over."""
-        self._event.record(self._stream)
-        self._event.synchronize()
+        record(self._event, self.stream)
+        wait(self._event)
 
     def close(self) -> None:
         """Wait for the device, then free the buffers. The lane can be used again: they grow on demand."""
@@ -225,7 +221,7 @@ class Lane:
 
     def _mark(self) -> None:
         """What is queued so far is what `wait` waits for."""
-        self._event.record(self._stream)
+        record(self._event, self.stream)
 
     def _reserve_for_encode(self, api: BatchedApi, layout: ChunkLayout, stride: int, trial: Trial) -> None:
         self._input.reserve(aligned(layout.total))
@@ -260,11 +256,11 @@ class Lane:
             self._copy_in(start, self._small.address + place, size)
 
     def _copy_in(self, start: int, source: int, size: int) -> None:
-        cupy.cuda.runtime.memcpyAsync(self._input.address + start, source, size, _TO_DEVICE, self._stream.ptr)
+        cupy.cuda.runtime.memcpyAsync(self._input.address + start, source, size, _TO_DEVICE, self.stream)
 
     def _try_elements(self, api: BatchedApi, layout: ChunkLayout, stride: int, trial: Trial) -> None:
         """Compress the trial's sample as every element type."""
-        table, stream, tries = self._trial_table, self._stream.ptr, len(trial.sample)
+        table, stream, tries = self._trial_table, self.stream, len(trial.sample)
         made_of = (trial, stride, self._input.address, self._chunks.address, table.device.address)
         if table.holds != made_of:
             picked = np.tile(trial.sample, len(trial.elements))
@@ -287,7 +283,7 @@ class Lane:
         segments: Sequence[tuple[ElementType, int, int]],
     ) -> None:
         """Compress every chunk, in this order, and checksum every span."""
-        table, stream, spans = self._table, self._stream.ptr, len(layout.span_chunks)
+        table, stream, spans = self._table, self.stream, len(layout.span_chunks)
         made_of = (layout, stride, tuple(elements), self._input.address, self._chunks.address, table.device.address)
         if table.holds != made_of:
             table.rows[_SOURCES] = layout.starts[order] + np.uint64(self._input.address)
@@ -314,12 +310,12 @@ class Lane:
             statuses=table.address(_STATUSES) + first * _NUMBER_BYTES,
             count=stop - first,
         )
-        api.compress(chunks, chunk_bytes, element, Scratch(self._scratch.address, self._scratch.size), self._stream.ptr)
+        api.compress(chunks, chunk_bytes, element, Scratch(self._scratch.address, self._scratch.size), self.stream)
 
     def _checksum(self, table: _Table, rows: tuple[int, int, int], spans: int) -> None:
         sources, sizes, results = (table.address(row) for row in rows)
         largest = int(table.rows[rows[1], :spans].max())
-        self._library.crc32c(sources, sizes, results, count=spans, largest=largest, stream=self._stream.ptr)
+        self._library.crc32c(sources, sizes, results, count=spans, largest=largest, stream=self.stream)
 
     def _gather(self, layout: ChunkLayout, order: NDArray[np.int64] | slice, sizes: Sizes, *, whole: bool) -> tuple[NDArray[np.int64], int]:
         """Move the chunks close together, with room for what goes before them in whole containers.
@@ -327,7 +323,7 @@ class Lane:
         Returns:
             Where each span begins, and the bytes of all.
         """
-        table, stream = self._table, self._stream.ptr
+        table, stream = self._table, self.stream
         heads = CONTAINER_HEADER_BYTES + _NUMBER_BYTES * layout.span_chunks if whole else np.zeros_like(layout.span_chunks)
         heads_before = np.cumsum(heads)
         packed = packed_starts(sizes)
@@ -336,8 +332,7 @@ class Lane:
         targets = packed + heads_before.astype(np.uint64)[layout.chunk_span]
         table.rows[_PACKED] = targets[order] + np.uint64(self._output.address)
         table.upload(_PACKED, _TARGET_SIZES, stream)
-        with self._stream:
-            copy_chunks(table.address(_TARGETS), table.address(_PACKED), table.address(_TARGET_SIZES), layout.count)
+        copy_chunks(table.address(_TARGETS), table.address(_PACKED), table.address(_TARGET_SIZES), count=layout.count, stream=stream)
         return packed[layout.span_first_chunk].astype(np.int64) + heads_before - heads, total
 
     # ---------------------------------------------------------------------------------------------------------- decompressing
@@ -393,7 +388,7 @@ class Lane:
 
     def _decompress_all(self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: "Sequence[_Run]", room: int) -> None:
         """Move the chunks to where they are aligned, decompress them, and checksum the spans."""
-        table, stream, spans = self._table, self._stream.ptr, len(layout.span_chunks)
+        table, stream, spans = self._table, self.stream, len(layout.span_chunks)
         before = packed_starts(stored)
         shifts = np.array([run.place for run in runs], np.uint64) - before[layout.span_first_chunk] + np.uint64(self._input.address)
         table.rows[_STORED] = before + shifts[layout.chunk_span]
@@ -408,8 +403,7 @@ class Lane:
             table.rows[_PLAIN_SPAN_SIZES, :spans] = layout.span_sizes
             table.holds = made_of
         table.upload(_STORED, _PLAIN_SIZES if fresh else _ALIGNED, stream)
-        with self._stream:
-            copy_chunks(table.address(_STORED), table.address(_ALIGNED), table.address(_STORED_SIZES), layout.count)
+        copy_chunks(table.address(_STORED), table.address(_ALIGNED), table.address(_STORED_SIZES), count=layout.count, stream=stream)
         chunks = Chunks(
             sources=table.address(_ALIGNED),
             source_sizes=table.address(_STORED_SIZES),

@@ -1,13 +1,15 @@
 """Memory of the device and pinned memory of the host, within a budget and closed explicitly.
 
-Nothing here relies on the garbage collector for device memory: freeing it while a stream still uses it ends the process, so whoever owns a
-buffer closes it after its stream is synchronised. Pinned memory that callers fill lives as long as the last view of it.
+Nothing here relies on the garbage collector: freeing memory that a stream still uses ends the process, so whoever owns a buffer closes it
+after its stream is synchronised. After the device has failed nothing can be freed, and nothing needs to be: it goes with the process.
 """
 
 import ctypes
+import logging
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +21,8 @@ from s4_format import Buffer
 from s4_codecs.errors import DeviceMemoryError
 
 Bytes = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
 
 _ROUND_BYTES = 1 << 20
 _POOLED_FROM = 1 << 18
@@ -89,7 +93,7 @@ class DeviceBuffer:
     def close(self) -> None:
         """Free the memory."""
         if self.address:
-            cupy.cuda.runtime.free(self.address)
+            _freed(cupy.cuda.runtime.free, self.address)
             self._budget.give_back(self.size)
         self.address = self.size = 0
 
@@ -112,12 +116,14 @@ class PinnedBuffer:
             self.close()
             size = -(-size // _ROUND_BYTES) * _ROUND_BYTES
             self.array = _pinned(size, self._budget)
-            self.address = self.array.ctypes.data
+            self.address = address_of(self.array)
         return self.array
 
     def close(self) -> None:
-        """Let go of the memory."""
-        self._budget.give_back(self.array.size)
+        """Free the memory; views of it must not be used any more."""
+        if self.address:
+            _freed(cupy.cuda.runtime.freeHost, self.address)
+            self._budget.give_back(self.array.size)
         self.array = np.empty(0, np.uint8)
         self.address = 0
 
@@ -153,6 +159,14 @@ class StagingPool:
     def owns(self, address: int, size: int) -> bool:
         """Whether these bytes of host memory belong to a buffer of this pool."""
         return any(start <= address and address + size <= stop for start, stop in self._all)
+
+    def close(self) -> None:
+        """Free the buffers that nobody leases; the others stay, for whoever still holds them."""
+        with self._lock:
+            for array in self._free:
+                _freed(cupy.cuda.runtime.freeHost, address_of(array))
+                self._budget.give_back(array.size)
+            self._free.clear()
 
     def _take_back(self, array: Bytes) -> None:
         with self._lock:
@@ -252,11 +266,18 @@ def address_of(array: Bytes) -> int:
 def _pinned(size: int, budget: Budget) -> Bytes:
     budget.take(size)
     try:
-        memory = cupy.cuda.PinnedMemoryPointer(cupy.cuda.PinnedMemory(size), 0)
+        address = cupy.cuda.runtime.hostAlloc(size, 0)
     except cupy.cuda.runtime.CUDARuntimeError as error:
         budget.give_back(size)
         raise _translated(error, size, budget.what) from error
-    return np.frombuffer(memory, np.uint8, size)
+    return np.frombuffer(memoryview((ctypes.c_uint8 * size).from_address(address)), np.uint8)
+
+
+def _freed(free: Callable[[int], None], address: int) -> None:
+    try:
+        free(address)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        _log.warning("memory stays allocated, the device has failed: %s", error)
 
 
 def _translated(error: Exception, size: int, what: str) -> Exception:

@@ -41,7 +41,7 @@ class PipelineSettings:
 
     lanes: int = 8
     """Batches at work at once; each has a stream and buffers of its own."""
-    copiers: int = 8
+    copiers: int = 10
     """Threads that copy between ordinary and pinned memory."""
     batch_bytes: int = 64 * _MIB
     """Plaintext of one batch."""
@@ -116,9 +116,10 @@ class Pipeline:
         return self._conductor.failure
 
     def close(self) -> None:
-        """Wait for the work at hand, then free the memory; streams go after their buffers, with the pipeline. Later calls fail."""
+        """Wait for the work at hand, then free the memory; streams go last, with the process. Later calls fail."""
         with self._lock:
             self._conductor.close("the pipeline is closed")
+            self.staging.close()
 
     def encode(self, algorithm: Algorithm, frames: Sequence[Buffer]) -> Encoded:
         """Each frame as a container, in order. Frames may be views of staging buffers; their content must not change meanwhile.

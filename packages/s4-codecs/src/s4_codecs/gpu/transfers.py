@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-import cupy
-
 from s4_codecs.gpu import driver
 from s4_codecs.gpu.memory import Budget, PinnedBuffer, copy
+from s4_codecs.gpu.stream import new_event, wait
 
 _J = TypeVar("_J")
 
@@ -96,12 +95,12 @@ class _Slot:
 
     def __init__(self, pinned: Budget) -> None:
         self.buffer = PinnedBuffer(pinned)
-        self.event = cupy.cuda.Event(block=True, disable_timing=True)
+        self.event = new_event()
 
     def wait(self) -> int:
         """The buffer's address, once the device is done with it."""
-        if not driver.happened(self.event.ptr):
-            self.event.synchronize()
+        if not driver.happened(self.event):
+            wait(self.event)
         self.buffer.reserve(PIECE_BYTES)
         return self.buffer.address
 
@@ -161,7 +160,7 @@ def _send(transfer: ToDevice, slot: _Slot, stream: int) -> None:
     for offset, host, size in transfer.segments:
         copy(address + offset, host, size)
     driver.copy_to_device(transfer.device, address, transfer.size, stream)
-    driver.record(slot.event.ptr, stream)
+    driver.record(slot.event, stream)
 
 
 def _fetch(transfer: ToHost, slots: Sequence[_Slot], stream: int) -> None:
@@ -169,6 +168,6 @@ def _fetch(transfer: ToHost, slots: Sequence[_Slot], stream: int) -> None:
     pieces = [(at, min(PIECE_BYTES, transfer.size - at)) for at in range(0, transfer.size, PIECE_BYTES)]
     for slot, (at, size) in zip(slots, pieces, strict=False):
         driver.copy_to_host(slot.wait(), transfer.device + at, size, stream)
-        driver.record(slot.event.ptr, stream)
+        driver.record(slot.event, stream)
     for slot, (at, size) in zip(slots, pieces, strict=False):
         copy(transfer.host + at, slot.wait(), size)
