@@ -69,11 +69,6 @@ class Runtime:
         """Fails for what was not allocated."""
         del self.pinned[address]
 
-    def streamCreateWithFlags(self, flags: int) -> int:  # noqa: N802
-        """Always the same."""
-        assert flags == 1
-        return STREAM
-
     def eventCreateWithFlags(self, flags: int) -> int:  # noqa: N802
         """Always the same."""
         assert flags == 3
@@ -96,11 +91,13 @@ class Runtime:
         ctypes.memmove(target, source, size)
 
 
-class ExternalStream:
+class Stream:
     """A stream that has always done everything."""
 
-    def __init__(self, address: int) -> None:
-        assert address == STREAM
+    ptr = STREAM
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking
 
     def __enter__(self) -> None:
         """Nothing to do."""
@@ -146,7 +143,7 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
     cuda.__dict__.update(
         runtime=runtime,
         driver=errors,
-        ExternalStream=ExternalStream,
+        Stream=Stream,
     )
     cupy.__dict__.update(cuda=cuda, RawKernel=RawKernel)
     real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cupy"}

@@ -5,6 +5,8 @@ from typing import Any
 
 import cupy
 
+from s4_codecs.gpu.stream import current
+
 _THREADS = 256
 _BLOCKS_PER_CHUNK = 4
 
@@ -39,5 +41,5 @@ def _copy_kernel() -> Any:
 
 def copy_chunks(sources: int, targets: int, sizes: int, *, count: int, stream: int) -> None:
     """Queue the copy of `count` chunks; the first arguments are addresses of device arrays, one entry a chunk."""
-    with cupy.cuda.ExternalStream(stream):
+    with current(stream):
         _copy_kernel()((count, _BLOCKS_PER_CHUNK), (_THREADS,), (sources, targets, sizes))

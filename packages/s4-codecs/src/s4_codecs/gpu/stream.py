@@ -1,17 +1,25 @@
-"""Streams and events by their addresses, without objects that would free them when nobody looks."""
+"""Streams and events by their addresses; none is destroyed before the process ends, so none can be while something still uses it."""
 
-from typing import Final
+from typing import Any, Final
 
 import cupy
 
-_NON_BLOCKING: Final = 1
 _BLOCKING_SYNC: Final = 1
 _NO_TIMING: Final = 2
+
+_streams: Final[dict[int, Any]] = {}
 
 
 def new_stream() -> int:
     """A stream that does not wait for the default one."""
-    return int(cupy.cuda.runtime.streamCreateWithFlags(_NON_BLOCKING))
+    stream = cupy.cuda.Stream(non_blocking=True)
+    _streams[stream.ptr] = stream
+    return int(stream.ptr)
+
+
+def current(stream: int) -> Any:
+    """A context in which cupy launches kernels on this stream."""
+    return _streams[stream]
 
 
 def new_event() -> int:
