@@ -176,6 +176,11 @@ class FakeLibrary:
         self.calls = 0
         self.refuse: int | None = None
         self.bad_status = 0
+        self.forgets = False
+
+    def damage(self, plain: bytes) -> bytes:
+        """What decompressing gives: now and then not what was compressed."""
+        return plain[:-1] + bytes([plain[-1] ^ 1]) if self.forgets else plain
 
     def crc32c(self, sources: int, sizes: int, results: int, *, count: int, largest: int, stream: int) -> None:
         """Of host memory."""
@@ -236,12 +241,18 @@ class FakeApi:
         arrays = (chunks.sources, chunks.source_sizes, chunks.targets, chunks.target_room, chunks.target_sizes)
         sources, sizes, targets, room, written = (_words(address, chunks.count) for address in arrays)
         statuses = np.frombuffer((ctypes.c_uint32 * chunks.count).from_address(chunks.statuses), np.uint32)
+        kinds = {ctypes.string_at(int(source), 1) for source in sources}
+        assert len(kinds) == 1, "one call takes chunks of one element type only"
         for number in range(chunks.count):
             assert sources[number] % 16 == 0
             assert targets[number] % 16 == 0
             packed = ctypes.string_at(int(sources[number]), int(sizes[number]))
             try:
-                plain = np.frombuffer(zlib.decompress(packed[1:]), np.uint8).reshape(ElementType(packed[0]).width, -1).T.tobytes()
+                plain = (
+                    np.frombuffer(self.library.damage(zlib.decompress(packed[1:])), np.uint8)
+                    .reshape(ElementType(packed[0]).width, -1)
+                    .T.tobytes()
+                )
             except (zlib.error, ValueError):
                 statuses[number], written[number] = 12, 0
                 continue

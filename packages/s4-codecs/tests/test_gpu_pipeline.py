@@ -240,6 +240,16 @@ def test_a_chunk_that_nvcomp_cannot_compress(runtime: Runtime) -> None:
         pipeline.encode(Algorithm.BITCOMP, [b"data"])
 
 
+@pytest.mark.parametrize("algorithm", [Algorithm.BITCOMP, Algorithm.ANS, Algorithm.CASCADED])
+def test_what_does_not_come_back_is_not_handed_out(runtime: Runtime, algorithm: Algorithm) -> None:
+    """Payloads of closed formats are decompressed and compared before anybody gets them."""
+    library = FakeLibrary()
+    pipeline = new_pipeline(library)
+    library.forgets = True
+    with pytest.raises(CodecUnavailableError, match="does not bring back"):
+        pipeline.encode(algorithm, [TEXT])
+
+
 def test_a_closed_pipeline_refuses(runtime: Runtime) -> None:
     """Nothing is done after closing, and closing twice is fine."""
     pipeline = new_pipeline()

@@ -19,11 +19,17 @@ class TestNvcompGdeflate(CodecContract):
         return codec_for("nvcomp-gdeflate")
 
 
-class TestNvcompAns(CodecContract):
+class _DecodedByTheDevice(CodecContract):
+    """Only the device decodes these, and damage can take it from the process: `test_device.py` does that in processes of their own."""
+
+    test_damaged_bytes_never_give_wrong_bytes = None  # type: ignore[assignment]
+
+
+class TestNvcompAns(_DecodedByTheDevice):
     def codec(self) -> Codec:
         return codec_for("nvcomp-ans")
 
 
-class TestNvcompCascaded(CodecContract):
+class TestNvcompCascaded(_DecodedByTheDevice):
     def codec(self) -> Codec:
         return codec_for("nvcomp-cascaded")

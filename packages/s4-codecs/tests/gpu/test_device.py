@@ -67,7 +67,7 @@ def test_frames_come_back(codec: CodecId, frames: list[bytes]) -> None:
     assert [bytes(plain) for plain in decoded.plain] == frames
 
 
-@pytest.mark.parametrize("codec", [codec for codec in CODECS if METHODS[codec].decodes_here])
+@pytest.mark.parametrize("codec", [CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP, CodecId.NVCOMP_GDEFLATE])
 def test_the_processor_reads_what_the_device_wrote(codec: CodecId, frames: list[bytes]) -> None:
     """Payloads decode without the device, by libzstd, by our own GDeflate, or by nvCOMP's decoder for the processor."""
     few = [frame[: MIB + 8] for frame in frames]
@@ -194,12 +194,23 @@ for _ in range(int(sys.argv[2])):
         outcome = type(error).__name__
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
 print(codec.name, outcomes)
+if "--writes-still" in sys.argv:
+    assert codec.decompress(codec.compress(data), len(data)) == data
 """
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", [CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP, CodecId.NVCOMP_GDEFLATE])
 def test_hostile_payloads(codec: CodecId) -> None:
-    """Damage gives an error, or as many bytes as were promised, which the checksum then refuses; the process lives."""
+    """Damage gives an error, or as many bytes as were promised, which the checksum then refuses, and the device goes on."""
+    command = [sys.executable, "-c", HOSTILE, codec.label, "300", "--writes-still"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    sys.stdout.write(done.stdout)
+
+
+@pytest.mark.parametrize("codec", [CodecId.NVCOMP_ANS, CodecId.NVCOMP_CASCADED])
+def test_hostile_payloads_that_only_the_device_decodes(codec: CodecId) -> None:
+    """Damage can take the device from the process: every later call is a clear error then, and the process lives."""
     done = subprocess.run([sys.executable, "-c", HOSTILE, codec.label, "300"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     sys.stdout.write(done.stdout)

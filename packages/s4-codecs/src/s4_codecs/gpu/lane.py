@@ -106,8 +106,24 @@ class _Table:
         self.host.close()
 
 
-# Rows of the table while compressing: what is sent, what is sent later, what comes back.
-_SOURCES, _SIZES, _TARGETS, _SPANS, _SPAN_SIZES, _PACKED, _TARGET_SIZES, _STATUSES, _CHECKSUMS, _ENCODE_ROWS = range(10)
+# Rows of the table while compressing: what is sent at first, what is sent later, what comes back.
+(
+    _SOURCES,
+    _SIZES,
+    _TARGETS,
+    _CHECKED,
+    _SPANS,
+    _SPAN_SIZES,
+    _CHECKED_SPANS,
+    _PACKED,
+    _TARGET_SIZES,
+    _STATUSES,
+    _CHECKSUMS,
+    _CHECKED_SIZES,
+    _CHECKED_STATUSES,
+    _CHECKED_CHECKSUMS,
+    _ENCODE_ROWS,
+) = range(15)
 # And while decompressing.
 (
     _STORED,
@@ -122,6 +138,22 @@ _SOURCES, _SIZES, _TARGETS, _SPANS, _SPAN_SIZES, _PACKED, _TARGET_SIZES, _STATUS
     _PLAIN_CHECKSUMS,
     _DECODE_ROWS,
 ) = range(11)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Which rows of the table a decompression uses."""
+
+    sources: int
+    source_sizes: int
+    targets: int
+    room: int
+    sizes: int
+    statuses: int
+
+
+_CHECKING = _Rows(_TARGETS, _TARGET_SIZES, _CHECKED, _SIZES, _CHECKED_SIZES, _CHECKED_STATUSES)
+_DECODING = _Rows(_ALIGNED, _STORED_SIZES, _PLAIN, _ROOM, _PLAIN_SIZES, _PLAIN_STATUSES)
 
 
 class Lane:
@@ -208,6 +240,8 @@ class Lane:
         yield None
         sizes = np.empty(layout.count, np.uint64)
         sizes[order] = _compressed_sizes(self._table)
+        if api.method.checked:
+            self._compare(api, len(elements))
         starts, total = self._gather(layout, order, sizes, whole=whole)
         address, result = self._results.take(total)
         yield to_host(self._output.address, address, total)
@@ -231,7 +265,11 @@ class Lane:
             self._trial_table.resize(_ENCODE_ROWS, trial.chunks)
             chunks = max(chunks, trial.chunks)
         self._chunks.reserve(chunks * stride)
-        self._scratch.reserve(api.compress_scratch(chunks, layout.largest_chunk))
+        scratch = api.compress_scratch(chunks, layout.largest_chunk)
+        if api.method.checked:
+            scratch = max(scratch, api.decompress_scratch(chunks, layout.largest_chunk))
+            self._output.reserve(aligned(layout.total))
+        self._scratch.reserve(scratch)
 
     def _stage(self, frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayout) -> list[Transfer]:
         """Send small spans and those that lie in pinned memory; returns the transfers of the others."""
@@ -267,7 +305,7 @@ class Lane:
             table.rows[_SOURCES] = layout.starts[picked] + np.uint64(self._input.address)
             table.rows[_SIZES] = np.tile(trial.sample_sizes, len(trial.elements))
             table.rows[_TARGETS] = self._strided(trial.chunks, stride)
-            table.upload(_SOURCES, _SPANS, stream)
+            table.upload(_SOURCES, _CHECKED, stream)
             table.holds = made_of
         for number, element in enumerate(trial.elements):
             self._compress(api, table, layout.largest_chunk, element, number * tries, (number + 1) * tries)
@@ -282,21 +320,35 @@ class Lane:
         order: NDArray[np.int64] | slice,
         segments: Sequence[tuple[ElementType, int, int]],
     ) -> None:
-        """Compress every chunk, in this order, and checksum every span."""
+        """Compress every chunk, in this order, checksum every span, and the same of what decompressing gives if that is to be checked."""
         table, stream, spans = self._table, self.stream, len(layout.span_chunks)
-        made_of = (layout, stride, tuple(elements), self._input.address, self._chunks.address, table.device.address)
+        made_of = (layout, stride, tuple(elements), self._input.address, self._chunks.address, self._output.address, table.device.address)
         if table.holds != made_of:
-            table.rows[_SOURCES] = layout.starts[order] + np.uint64(self._input.address)
+            starts = layout.starts[order]
+            table.rows[_SOURCES] = starts + np.uint64(self._input.address)
             table.rows[_SIZES] = layout.sizes[order]
             table.rows[_TARGETS] = self._strided(layout.count, stride)
+            table.rows[_CHECKED] = starts + np.uint64(self._output.address)
             table.rows[_SPANS, :spans] = layout.span_starts + self._input.address
             table.rows[_SPAN_SIZES, :spans] = layout.span_sizes
+            table.rows[_CHECKED_SPANS, :spans] = layout.span_starts + self._output.address
             table.upload(_SOURCES, _PACKED, stream)
             table.holds = made_of
         for element, first, stop in segments:
             self._compress(api, table, layout.largest_chunk, element, first, stop)
         self._checksum(table, (_SPANS, _SPAN_SIZES, _CHECKSUMS), spans)
+        if api.method.checked:
+            for _, first, stop in segments:
+                self._decompress(api, _CHECKING, first, stop)
+            self._checksum(table, (_CHECKED_SPANS, _SPAN_SIZES, _CHECKED_CHECKSUMS), spans)
         table.download(_TARGET_SIZES, _ENCODE_ROWS, stream)
+
+    def _compare(self, api: BatchedApi, spans: int) -> None:
+        """Refuse to hand out what does not come back."""
+        table = self._table
+        sound = not table.narrow(_CHECKED_STATUSES, table.count).any() and np.array_equal(table.rows[_CHECKED_SIZES], table.rows[_SIZES])
+        if not sound or not np.array_equal(table.narrow(_CHECKSUMS, spans), table.narrow(_CHECKED_CHECKSUMS, spans)):
+            raise CodecUnavailableError(f"nvCOMP's {api.method.algorithm.name} does not bring back what it was given")
 
     def _strided(self, count: int, stride: int) -> Sizes:
         return np.arange(count, dtype=np.uint64) * np.uint64(stride) + np.uint64(self._chunks.address)
@@ -311,6 +363,19 @@ class Lane:
             count=stop - first,
         )
         api.compress(chunks, chunk_bytes, element, Scratch(self._scratch.address, self._scratch.size), self.stream)
+
+    def _decompress(self, api: BatchedApi, rows: _Rows, first: int, stop: int) -> None:
+        table = self._table
+        chunks = Chunks(
+            sources=table.address(rows.sources, first),
+            source_sizes=table.address(rows.source_sizes, first),
+            targets=table.address(rows.targets, first),
+            target_sizes=table.address(rows.sizes, first),
+            statuses=table.address(rows.statuses) + first * _NUMBER_BYTES,
+            count=stop - first,
+            target_room=table.address(rows.room, first),
+        )
+        api.decompress(chunks, Scratch(self._scratch.address, self._scratch.size), self.stream)
 
     def _checksum(self, table: _Table, rows: tuple[int, int, int], spans: int) -> None:
         sources, sizes, results = (table.address(row) for row in rows)
@@ -354,7 +419,9 @@ class Lane:
         room = _room(stored, layout)
         self._reserve_for_decode(api, layout, runs, room)
         yield self._stage_packed(runs)
-        self._decompress_all(api, layout, stored, runs, room)
+        # One call of nvCOMP takes chunks of one element type only.
+        elements = tuple(containers[frame].element_type for frame in batch.frames)
+        self._decompress_all(api, layout, stored, runs, room, elements)
         self._mark()
         yield None
         _check_decompressed(self._table)
@@ -386,34 +453,29 @@ class Lane:
         pieces.flush()
         return pieces.transfers
 
-    def _decompress_all(self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: "Sequence[_Run]", room: int) -> None:
+    def _decompress_all(
+        self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: "Sequence[_Run]", room: int, elements: tuple[ElementType, ...]
+    ) -> None:
         """Move the chunks to where they are aligned, decompress them, and checksum the spans."""
         table, stream, spans = self._table, self.stream, len(layout.span_chunks)
+        order, segments = by_element(elements, layout)
         before = packed_starts(stored)
         shifts = np.array([run.place for run in runs], np.uint64) - before[layout.span_first_chunk] + np.uint64(self._input.address)
-        table.rows[_STORED] = before + shifts[layout.chunk_span]
-        table.rows[_STORED_SIZES] = stored
-        made_of = (layout, room, self._chunks.address, self._output.address, table.device.address)
+        table.rows[_STORED] = (before + shifts[layout.chunk_span])[order]
+        table.rows[_STORED_SIZES] = stored[order]
+        made_of = (layout, room, elements, self._chunks.address, self._output.address, table.device.address)
         fresh = table.holds != made_of
         if fresh:
             table.rows[_ALIGNED] = self._strided(layout.count, room)
-            table.rows[_PLAIN] = layout.starts + np.uint64(self._output.address)
-            table.rows[_ROOM] = layout.sizes
+            table.rows[_PLAIN] = layout.starts[order] + np.uint64(self._output.address)
+            table.rows[_ROOM] = layout.sizes[order]
             table.rows[_PLAIN_SPANS, :spans] = layout.span_starts + self._output.address
             table.rows[_PLAIN_SPAN_SIZES, :spans] = layout.span_sizes
             table.holds = made_of
         table.upload(_STORED, _PLAIN_SIZES if fresh else _ALIGNED, stream)
         copy_chunks(table.address(_STORED), table.address(_ALIGNED), table.address(_STORED_SIZES), count=layout.count, stream=stream)
-        chunks = Chunks(
-            sources=table.address(_ALIGNED),
-            source_sizes=table.address(_STORED_SIZES),
-            targets=table.address(_PLAIN),
-            target_sizes=table.address(_PLAIN_SIZES),
-            statuses=table.address(_PLAIN_STATUSES),
-            count=layout.count,
-            target_room=table.address(_ROOM),
-        )
-        api.decompress(chunks, Scratch(self._scratch.address, self._scratch.size), stream)
+        for _, first, stop in segments:
+            self._decompress(api, _DECODING, first, stop)
         self._checksum(table, (_PLAIN_SPANS, _PLAIN_SPAN_SIZES, _PLAIN_CHECKSUMS), spans)
         table.download(_PLAIN_SIZES, _DECODE_ROWS, stream)
 

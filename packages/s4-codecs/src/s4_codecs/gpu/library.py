@@ -83,6 +83,9 @@ class Method:
     tried: tuple[ElementType, ...] = ()
     """Which of them are tried on a sample; where none of these fits the length, or none is named, it is the first."""
     first_major: int = SUPPORTED_MAJORS[0]
+    checked: bool = False
+    """Whether what was compressed is decompressed on the device and its checksum compared before it is handed out: for closed formats,
+    whose decoders are so fast that it costs next to nothing."""
 
 
 METHODS: Final = {
@@ -95,10 +98,11 @@ METHODS: Final = {
             lambda element: pack("<ii", 0, _NVCOMP_TYPES[element]),
             _BITCOMP_TYPES,
             _BITCOMP_TYPES,
+            checked=True,
         ),
         # Algorithm 1 finds matches; 0, which the reference writes, has only the entropy stage and a third of the ratio on text.
         Method(Algorithm.GDEFLATE, "Gdeflate", lambda _: pack("<i", 1)),
-        Method(Algorithm.ANS, "ANS", lambda _: pack("<ii", 0, _NVCOMP_TYPES[ElementType.CHAR])),
+        Method(Algorithm.ANS, "ANS", lambda _: pack("<ii", 0, _NVCOMP_TYPES[ElementType.CHAR]), checked=True),
         # Level 7 takes 15 % longer than 3 and finds deltas of deltas, which make timestamps five times smaller. Single bytes are encoded at
         # a quarter of the speed of words and gain next to nothing, so they are left to frames that no word fits.
         Method(
@@ -108,6 +112,7 @@ METHODS: Final = {
             _CASCADED_TYPES,
             _CASCADED_TYPES[1:],
             CASCADED_MAJOR,
+            checked=True,
         ),
     )
 }

@@ -9,7 +9,7 @@ import zstandard
 from s4_format import Algorithm, CodecId
 
 from s4_codecs.errors import CodecUnavailableError
-from s4_codecs.gpu import probe
+from s4_codecs.gpu import engine
 from s4_codecs.gpu.probe import EXTRA
 from s4_codecs.nvcomp.gdeflate import decode_pages
 from s4_codecs.nvcomp.host import Chunk, host_decoder
@@ -33,7 +33,6 @@ class Method:
     Attributes:
         algorithm: what its containers say.
         host_decoder: the decoder for its chunks that needs no device.
-        decodes_here: whether there can be one.
 
     Raises:
         CodecUnavailableError: by `host_decoder`, nothing that is installed here decodes them; the error names what does.
@@ -41,7 +40,6 @@ class Method:
 
     algorithm: Algorithm
     host_decoder: Callable[[], ChunkDecoder]
-    decodes_here: bool = True
 
 
 class _Decompressors(threading.local):
@@ -103,7 +101,7 @@ def _bitcomp() -> ChunkDecoder:
 
 def _device_only(codec: CodecId) -> Callable[[], ChunkDecoder]:
     def refuse() -> ChunkDecoder:
-        raise CodecUnavailableError(f"codec {codec.label} needs a CUDA device to decode: {probe.missing()}", codec=codec, extra=EXTRA)
+        raise CodecUnavailableError(f"codec {codec.label} needs a CUDA device to decode: {engine.missing()}", codec=codec, extra=EXTRA)
 
     return refuse
 
@@ -112,6 +110,6 @@ METHODS: Mapping[CodecId, Method] = {
     CodecId.NVCOMP_ZSTD: Method(Algorithm.ZSTD, _zstd),
     CodecId.NVCOMP_BITCOMP: Method(Algorithm.BITCOMP, _bitcomp),
     CodecId.NVCOMP_GDEFLATE: Method(Algorithm.GDEFLATE, _gdeflate),
-    CodecId.NVCOMP_ANS: Method(Algorithm.ANS, _device_only(CodecId.NVCOMP_ANS), decodes_here=False),
-    CodecId.NVCOMP_CASCADED: Method(Algorithm.CASCADED, _device_only(CodecId.NVCOMP_CASCADED), decodes_here=False),
+    CodecId.NVCOMP_ANS: Method(Algorithm.ANS, _device_only(CodecId.NVCOMP_ANS)),
+    CodecId.NVCOMP_CASCADED: Method(Algorithm.CASCADED, _device_only(CodecId.NVCOMP_CASCADED)),
 }

@@ -7,7 +7,7 @@ from s4_format import Buffer, CodecId, ContainerError, GpuContainer, parse_conta
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.device_calls import device_calls
-from s4_codecs.errors import CodecMismatchError, CodecUnavailableError, CorruptPayloadError, DeviceMemoryError, SizeMismatchError
+from s4_codecs.errors import CodecMismatchError, CodecUnavailableError, CorruptPayloadError, SizeMismatchError
 from s4_codecs.gpu import engine, probe
 from s4_codecs.gpu.probe import EXTRA
 from s4_codecs.nvcomp.chunks import METHODS
@@ -69,24 +69,22 @@ class NvcompCodec:
         return bytes(plain)
 
     def decode_many(self, payloads: Sequence[Buffer], original_sizes: Sequence[int]) -> list[Buffer]:
-        """See `s4_codecs.abc.BatchCodec`; raises as `decompress`."""
+        """See `s4_codecs.abc.BatchCodec`; raises as `decompress`.
+
+        What can be decoded without the device is: nvCOMP's kernels can fail at a damaged chunk in a way that takes the device from this
+        process for good, and whatever a store holds may be damaged. `s4_codecs.gpu.engine` is for payloads that are known to be sound.
+        """
         views = [as_bytes_view(payload) for payload in payloads]
         containers = [self._container(view, size) for view, size in zip(views, original_sizes, strict=True)]
-        pipeline = engine.pipeline()
-        if pipeline is None:
-            return self._decode_here(containers, views)
         try:
+            decode = self._method.host_decoder()
+        except CodecUnavailableError:
+            pipeline = engine.pipeline()
+            if pipeline is None:
+                raise
             with device_calls.call(self.codec_id, "decode", sum(original_sizes)):
                 return pipeline.decode(containers, views).plain
-        except (DeviceMemoryError, CodecUnavailableError):
-            # The device cannot do it now; what decodes without one can, if there is such a thing for this codec.
-            if not self._method.decodes_here:
-                raise
-            return self._decode_here(containers, views)
-
-    def _decode_here(self, containers: Sequence[GpuContainer], payloads: Sequence[bytes | memoryview]) -> list[Buffer]:
-        decode = self._method.host_decoder()
-        return [b"".join(decode(list(container.chunks(payload)))) for container, payload in zip(containers, payloads, strict=True)]
+        return [b"".join(decode(list(container.chunks(view)))) for container, view in zip(containers, views, strict=True)]
 
     def inflater(self) -> ContainerInflater:
         """A decoder for one payload that arrives in pieces."""
