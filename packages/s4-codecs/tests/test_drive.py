@@ -19,6 +19,7 @@ from s4_codecs import (
     EncodeOptions,
     EncodeSizeError,
     FrameTask,
+    GpuPreference,
     ObjectDecoder,
     ObjectEncoder,
     PayloadDecoder,
@@ -520,6 +521,25 @@ def test_a_batch_codec_may_fail() -> None:
     for codec in (Absent(), Forgetful()):
         with provided(codec), pytest.raises(ValueError, match=r"no device|shorter"):
             batched(log(10 * FRAME))
+
+
+def test_a_device_that_fails_for_good(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the options say that there is a device, one that has failed is stood in for by zstd, which is told once and counted."""
+
+    class Failed(HostBatchCodec):
+        def encode_many(self, frames: Sequence[Buffer]) -> list[Buffer]:
+            raise CodecUnavailableError(f"the GPU cannot be used: error {id(self)}", codec=self.codec_id)
+
+    options = EncodeOptions(codec="nvcomp-zstd", dispatcher="always", gpu=GpuPreference())
+    data = log(100 * FRAME)
+    with provided(Failed()):
+        made = ObjectEncoder(options, size=len(data), frame_size=FRAME)
+        body = b"".join(encode_threaded(made, sliced(data, MIB), workers=2))
+        task, *_ = ObjectEncoder(options, size=None, frame_size=FRAME).feed(data)
+        assert task.run().fallback
+    assert made.fallback_frames == 100
+    assert codecs_of(body) == [CodecId.CPU_ZSTD] * 100
+    assert caplog.text.count("cpu-zstd takes the place of nvcomp-zstd: the GPU cannot be used") == 1
 
 
 def test_frames_between_batches_keep_their_place() -> None:

@@ -1,14 +1,18 @@
 """The work of one frame, and of several frames that a codec does together."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from s4_format import Buffer, CodecId, FrameHeader, crc32c
 
 from s4_codecs._buffer import joined
 from s4_codecs.abc import BatchCodec, Codec
-from s4_codecs.errors import DeviceMemoryError
+from s4_codecs.errors import CodecUnavailableError, DeviceMemoryError
 from s4_codecs.recipe import Recipe
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,17 @@ class FrameTask:
             return self._as_it_is(self._checksum())
         try:
             payload = recipe.codec.compress(self.plaintext())
-        except DeviceMemoryError:
+        except (DeviceMemoryError, CodecUnavailableError) as error:
+            self.check_stands_in(error)
             return self.run_without_device()
         return self.packed(payload)
+
+    def check_stands_in(self, error: DeviceMemoryError | CodecUnavailableError) -> None:
+        """Nothing, if the CPU is to do what the device could not do because of `error`; else raise that."""
+        recipe = self._recipe
+        if recipe.fallback is None or (isinstance(error, CodecUnavailableError) and not recipe.outlives_device):
+            raise error
+        _tell_once(f"{recipe.pick.label}: {error}")
 
     def run_without_device(self) -> EncodedFrame:
         """As `run`, with the CPU codec that stands in where a device has no memory.
@@ -119,6 +131,14 @@ def run_together(codec: BatchCodec, tasks: Sequence[FrameTask]) -> list[EncodedF
     """
     try:
         payloads = codec.encode_many([task.plaintext() for task in tasks])
-    except DeviceMemoryError:
+    except (DeviceMemoryError, CodecUnavailableError) as error:
+        for task in tasks:
+            task.check_stands_in(error)
         return [task.run_without_device() for task in tasks]
     return [task.packed(payload) for task, payload in zip(tasks, payloads, strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _tell_once(what: str) -> None:
+    """A device that has failed fails for every frame; how often is counted by whoever encodes."""
+    _log.warning("cpu-zstd takes the place of %s", what)

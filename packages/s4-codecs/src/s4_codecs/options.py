@@ -51,7 +51,8 @@ class EncodeOptions:
     exclude: frozenset[str] = frozenset()
     """Labels of codecs that no dispatcher may decide for."""
     gpu: GpuPreference | None = None
-    """Whether and for which objects "sampling" and "trial" may decide for a GPU codec; None: for none."""
+    """Whether and for which objects "sampling" and "trial" may decide for a GPU codec; None: for none. With it, cpu-zstd takes the place of
+    GPU codecs, `codec` too, when the device fails; without it that is an error."""
     trial_ns_per_byte: float = DEFAULT_TRIAL_NS_PER_BYTE
     """Dispatcher "trial": time that encoding may take, in nanoseconds a byte on one core. Slower codecs are not tried, but for `codec`."""
 

@@ -29,6 +29,8 @@ class Recipe:
     """The codec, if it does many frames in one go."""
     fallback: Codec | None = None
     """For frames that a device has no memory for."""
+    outlives_device: bool = False
+    """Whether it is for all frames too once the device has failed."""
 
 
 def codec_of(options: EncodeOptions, codec: CodecId) -> Codec:
@@ -65,4 +67,5 @@ def recipe_for(options: EncodeOptions, pick: CodecId, raw: bool = False) -> Reci
         slowness=slowness(pick, zstd_level=options.zstd_level),
         batch=codec if isinstance(codec, BatchCodec) else None,
         fallback=codec_of(options, CodecId.CPU_ZSTD) if pick in GPU_CODECS else None,
+        outlives_device=options.gpu is not None,
     )

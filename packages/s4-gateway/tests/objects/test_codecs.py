@@ -112,7 +112,7 @@ async def test_tried_codecs(make: Callable[[int], bytes], size: int, batching: b
     options = EncodeOptions(dispatcher="trial", exclude=absent)
     body = make(size)
     expected = CodecId.CPU_COLUMNAR if make is jitter else CodecId.CPU_ZSTD
-    async with rig(encode=options.encode, small_batching=small) as gateway:
+    async with rig(encode=options, small_batching=small) as gateway:
         await gateway.put("key", body)
         await gateway.upload("parts", [body])
         for key in ("key", "parts"):

@@ -19,7 +19,6 @@ from s4_codecs.dispatch.sampling import SamplingDispatcher, looks_incompressible
 from s4_codecs.errors import CodecUnavailableError, DeviceMemoryError
 from s4_codecs.options import EncodeOptions
 from s4_codecs.recipe import codec_of
-from s4_codecs.registry import GPU_CODECS
 from s4_codecs.sample import PROFILE_BYTES, SAMPLE_BYTES, profile, profile_is_numeric, profile_is_random
 
 WINDOW_BYTES = 512 << 10
@@ -41,7 +40,9 @@ _ENOUGH = 32
 
 _Scores: TypeAlias = dict[CodecId, int]
 _CPU_CODECS = (CodecId.CPU_ZSTD, CodecId.CPU_COLUMNAR)
-"""Tried beside the configured one. Not gzip: at the default levels zstd is smaller and faster on everything."""
+_GPU_CODECS = (CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_BITCOMP)
+"""Tried beside the configured one. Not gzip: at the default levels zstd is smaller and faster on everything. Of the GPU's those that
+sampling promotes to, which are read without one; nobody should need a GPU to read an object because it was tried there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class TrialDispatcher:
         """The codecs in question, the cheapest first, and what speaks against trying them."""
         options = self.options
         gpu = options.gpu is not None and total_size is not None and total_size >= options.gpu.min_bytes
-        codecs = {CodecId.PASSTHROUGH, options.codec_id, *_CPU_CODECS, *(GPU_CODECS if gpu else ())}
+        codecs = {CodecId.PASSTHROUGH, options.codec_id, *_CPU_CODECS, *(_GPU_CODECS if gpu else ())}
         for codec in sorted(codecs, key=lambda codec: (self.cost(codec), codec)):
             if codec in options.excluded:
                 yield codec, Verdict.EXCLUDED
