@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s4_format import MAX_TABLE_FRAMES, FrameEntry, FrameError, FrameTable, FrameTableBuilder, Reason
-from s4_format.testing import frame_tables, gapped_frame_tables
+from s4_format import MAX_TABLE_FRAMES, FrameEntry, FrameError, FrameTable, FrameTableBuilder, Reason, scan_frames
+from s4_format.testing import BodyItem, bodies, frame_tables, gapped_frame_tables
 
 HUGE = 2**64 - 1
 
@@ -111,6 +111,28 @@ def test_builder_makes_the_table(table: FrameTable) -> None:
 
     assert builder.build() == table
     assert (len(builder), builder.original_size, builder.stored_size) == (len(table), table.original_size, table.stored_end)
+
+
+@given(drawn=bodies())
+def test_builder_hops_from_header_to_header(drawn: tuple[bytes, list[BodyItem]]) -> None:
+    """Appending item after item of a body makes the table that a scan of it makes."""
+    body, _ = drawn
+    builder = FrameTableBuilder()
+    while builder.stored_size < len(body):
+        builder.append_item(body, builder.stored_size)
+
+    assert builder.build() == scan_frames(body)[0]
+    assert builder.stored_size == len(body)
+
+
+def test_builder_refuses_what_is_no_item() -> None:
+    """A place where neither frame nor padding begins is an error, and adds nothing."""
+    builder = FrameTableBuilder()
+    with pytest.raises(FrameError) as caught:
+        builder.append_item(b"x" * 28, 0)
+
+    assert caught.value.reason is Reason.BAD_MAGIC
+    assert builder.stored_size == 0
 
 
 def test_built_table_does_not_change() -> None:

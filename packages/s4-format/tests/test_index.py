@@ -204,3 +204,26 @@ def test_scan_is_lenient_at_the_end(drawn: tuple[bytes, list[BodyItem]], cut: in
     table, _ = scan_frames(data)
     for end in (padding_header(5)[:cut], padding_header(missing), b"x" * (cut * 27 // 11)):
         assert scan_frames(data + end) == (table, len(data) + len(end))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source_etag": "b"},
+        {"source_etag": None},
+        {"source_size": 29},
+        {"source_size": None},
+        {"source_size": 20},
+        {"frames": FrameTable.from_entries(())},
+        {"sse": SseBinding(1, 1, 0, bytes(8), 30, 0)},
+    ],
+    ids=str,
+)
+def test_frames_are_those_of_the_bound_object_alone(changes: dict[str, object]) -> None:
+    """An index is used for the object it is bound to, and for no other: ETag and length must be its own, frames must lie in the body."""
+    bound = Sidecar(FrameTable.from_sizes([(100, 30)]), 30, source_size=30, source_etag="a")
+    other = replace(bound, **changes)  # type: ignore[arg-type]
+
+    assert bound.frames_of(etag="a", size=30) == bound.frames
+    assert bound.frames_of(etag="b", size=30) is None
+    assert other.frames_of(etag="a", size=30) is None

@@ -59,6 +59,7 @@ from s4_format.keys import (
     is_reserved,
     sidecar_key,
 )
+from s4_format.layout import Layout, layout_of
 from s4_format.leaves import LEAF_FRAMES, SINGLE_LEVEL_FRAMES, Directory, Span
 from s4_format.manifest import (
     CHECKSUM_KEY_PREFIX,
@@ -139,6 +140,7 @@ __all__ = [
     "FrameTableBuilder",
     "GpuContainer",
     "KeyNameError",
+    "Layout",
     "Manifest",
     "ManifestError",
     "MetadataKey",
@@ -169,6 +171,7 @@ __all__ = [
     "is_reserved",
     "iter_frames",
     "iter_items",
+    "layout_of",
     "lookup_range",
     "md5_etag",
     "pad_to_minimum",

@@ -8,8 +8,16 @@ from itertools import accumulate, chain, islice
 from operator import add, le
 from typing import NamedTuple, Self
 
+from s4_format._buffer import Buffer, as_view
 from s4_format.errors import FrameError, Reason
-from s4_format.frame import FRAME_HEADER_BYTES, PADDING_HEADER_BYTES
+from s4_format.frame import (
+    FRAME_HEADER_BYTES,
+    MAGIC_BYTES,
+    PADDING_HEADER_BYTES,
+    PADDING_MAGIC,
+    parse_frame_header,
+    parse_padding_header,
+)
 
 MAX_TABLE_FRAMES = 2**20
 """Frames that one table holds: writers grow the frame size so that no body has more, and 2^20 of them take 32 MiB."""
@@ -219,6 +227,18 @@ class FrameTableBuilder:
             raise FrameError(f"no padding takes {padding_bytes} bytes", Reason.INVALID_VALUE)
         self._require_room(0, padding_bytes)
         self._stored_end += padding_bytes
+
+    def append_item(self, buffer: Buffer, offset: int) -> None:
+        """Add the frame or padding whose header lies at `offset` of `buffer`; its content need not be there.
+
+        Raises:
+            FrameError: as `parse_frame_header`, `parse_padding_header`, `append` and `skip`.
+        """
+        if bytes(as_view(buffer)[offset : offset + MAGIC_BYTES]) == PADDING_MAGIC:
+            self.skip(PADDING_HEADER_BYTES + parse_padding_header(buffer, offset))
+        else:
+            header = parse_frame_header(buffer, offset)
+            self.append(header.original_size, header.stored_size)
 
     def extend(self, table: FrameTable, *, stored_size: int | None = None) -> None:
         """Add a whole body: the frames of `table`, moved behind what is there, with its gaps.

@@ -92,6 +92,15 @@ class Sidecar:
         if self.source_etag is not None and len(self.source_etag.encode()) > MAX_ETAG_BYTES:
             raise SidecarError(f"the ETag has more than {MAX_ETAG_BYTES} bytes", Reason.ETAG_TOO_LONG)
 
+    def frames_of(self, *, etag: str | None, size: int) -> FrameTable | None:
+        """The frames of the stored object with this backend ETag (unquoted) and length; None where this index may not be trusted for it.
+
+        It is trusted only if it is bound to exactly this ETag (both None for a store that gives none) and length, describes the body
+        itself and no envelope, and has frames that lie in the body.
+        """
+        bound = self.source_etag == etag and self.source_size == size and self.sse is None
+        return self.frames if bound and len(self.frames) > 0 and self.frames.stored_end <= size else None
+
     def encode(self) -> bytes:
         """The sidecar's bytes: version 3 with an envelope geometry, else version 2."""
         version = 2 if self.sse is None else 3

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from s4_format import FrameTable, Part
+from s4_format import FrameTable, Layout, Part
 
 from s4_gateway.backend.abc import ListEntry, StoredObject
-from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.attributes import Attributes
 from s4_gateway.state import cache as cache_module
 from s4_gateway.state import cache_file
 from s4_gateway.state.cache import AttributeCache, Entry

@@ -4,10 +4,9 @@ import asyncio
 from dataclasses import dataclass
 
 from s4_codecs.policy import FramePolicy, frame_size, part_frame_size
-from s4_format import CodecId
+from s4_format import CodecId, Layout
 
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.attributes import Layout
 from s4_gateway.objects.budget import Lease
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import Face

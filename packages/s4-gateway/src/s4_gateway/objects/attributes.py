@@ -2,41 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from s4_codecs import CodecUnavailableError
-from s4_format import CodecId, FrameTable, Manifest, Part, Tail
+from s4_format import FrameTable, Layout, Manifest, Part, Tail, layout_of
 
 from s4_gateway.backend.abc import ListEntry, StoredObject
 from s4_gateway.errors import S3Error
-
-
-class Layout(StrEnum):
-    """How the stored body is to be read (wire-format.md 5.2)."""
-
-    FOREIGN = "foreign"
-    """Not ours: passed through untouched."""
-    RAW = "raw"
-    """The original bytes, unframed, with our manifest."""
-    SINGLE = "single"
-    """One unframed compressed payload of the reference (gzip, legacy zstd, GPU containers)."""
-    FRAMED = "framed"
-    """S4F2 frames."""
-    ENCRYPTED = "encrypted"
-    """An envelope: attributes are known, the body is not readable yet."""
-
-
-def layout_of(manifest: Manifest) -> Layout:
-    """The layout that the metadata announces; magic bytes alone decide nothing."""
-    if not manifest.is_s4:
-        return Layout.FOREIGN
-    if manifest.encrypted:
-        return Layout.ENCRYPTED
-    if manifest.framed or manifest.multipart:
-        return Layout.FRAMED
-    if manifest.codec is CodecId.PASSTHROUGH:
-        return Layout.RAW
-    return Layout.SINGLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from s4_codecs import (
     decode_threaded,
 )
 from s4_codecs.registry import GPU_CODECS
-from s4_format import FormatError, Manifest
+from s4_format import FormatError, Layout, Manifest
 
 from s4_gateway.backend.abc import Buffer, Download
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.admission import Admission, Seat, Ticket
-from s4_gateway.objects.attributes import Layout, unavailable, unreadable
+from s4_gateway.objects.attributes import unavailable, unreadable
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries
 from s4_gateway.objects.face import Face

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from s4_format import CodecId, Manifest, dictionary_key, select_reserved, strip_reserved
+from s4_format import CodecId, Layout, Manifest, dictionary_key, select_reserved, strip_reserved
 
 from s4_gateway.backend.abc import BackendError, Condition, Pieces, Written
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.dictionaries import Dictionaries

@@ -8,17 +8,15 @@ from typing import NamedTuple
 
 from s4_format import (
     FRAME_HEADER_BYTES,
-    PADDING_HEADER_BYTES,
-    PADDING_MAGIC,
     TAIL_BYTES,
     FormatError,
     FrameTable,
     FrameTableBuilder,
+    Layout,
     Manifest,
     Part,
     Tail,
-    parse_frame_header,
-    parse_padding_header,
+    layout_of,
     read_tail,
 )
 
@@ -26,11 +24,9 @@ from s4_gateway.backend.abc import Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import (
     Attributes,
-    Layout,
     attributes_from_metadata,
     attributes_from_tail,
     has_checksums,
-    layout_of,
     unreadable,
 )
 from s4_gateway.objects.core import Core
@@ -180,7 +176,7 @@ class FaceFinder:
                 reach = min(at + FRAME_HEADER_BYTES, stored.size)
                 if not window_at <= at or reach > window_at + len(window):
                     window, window_at = await self._read(bucket, stored, Span(at, min(at + WALK_BYTES, stored.size)), version), at
-                _append_item(builder, window, at - window_at)
+                builder.append_item(window, at - window_at)
         except FormatError as error:
             raise S3Error("InternalError", f"The object's frames are damaged: {error}") from error
         if builder.stored_size != stored.size:
@@ -234,12 +230,3 @@ def _holds(suffix: bytes, tail: Tail, span: tuple[int, int]) -> bool:
 
 def _parts_of(frames: FrameTable | None) -> tuple[Part, ...] | None:
     return None if frames is None else tuple(Part(number, entry.original_size, None) for number, entry in enumerate(frames, 1))
-
-
-def _append_item(builder: FrameTableBuilder, window: bytes, offset: int) -> None:
-    """Take the frame or padding whose header lies at `offset`."""
-    if window[offset : offset + len(PADDING_MAGIC)] == PADDING_MAGIC:
-        builder.skip(PADDING_HEADER_BYTES + parse_padding_header(window, offset))
-    else:
-        header = parse_frame_header(window, offset)
-        builder.append(header.original_size, header.stored_size)

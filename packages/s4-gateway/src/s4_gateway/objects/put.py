@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from s4_codecs import EncodedFrame, EncodeOptions, EncodeSizeError, FrameTask, ObjectEncoder, encode_async
 from s4_format import Attributes as TrailerAttributes
-from s4_format import Trailer, encode_trailer
+from s4_format import Layout, Trailer, encode_trailer
 
 from s4_gateway.backend.abc import BackendError, Buffer, Condition, Pieces, Written
 from s4_gateway.errors import S3Error
-from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.commit import commit, new_token, told_time
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.encoding import frames_footprint, stood_in

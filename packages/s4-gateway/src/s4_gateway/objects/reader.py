@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from s4_format import SUFFIX_BYTES, lookup_range
+from s4_format import SUFFIX_BYTES, Layout, lookup_range
 
 from s4_gateway.backend.abc import BackendError, Download, Span, StoredObject, Suffix
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.admission import Crowded, Seat
-from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.attributes import Attributes
 from s4_gateway.objects.body import BodyOpener, VerifiedBody, WholeBody
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.face import NOTHING, Face, FaceFinder, Moved, Wanted, require_same

@@ -80,6 +80,4 @@ async def read_sidecar(core: Core, bucket: str, stored: StoredObject) -> FrameTa
         sidecar = decode_sidecar(data)
     except FormatError:
         return None
-    bound = sidecar.source_etag == stored.etag and sidecar.source_size == stored.size and sidecar.sse is None
-    tiled = sidecar.frames.stored_end <= stored.size
-    return sidecar.frames if bound and tiled and len(sidecar.frames) > 0 else None
+    return sidecar.frames_of(etag=stored.etag, size=stored.size)

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from s4_format import quote_etag
+from s4_format import Layout, quote_etag
 
-from s4_gateway.objects.attributes import Layout
 from s4_gateway.objects.face import Face
 from s4_gateway.wire.digests import checksum_headers
 from s4_gateway.wire.headers import http_date, object_response_headers

@@ -6,9 +6,9 @@ import sys
 from array import array
 from zlib import crc32
 
-from s4_format import FrameColumns, FrameTable, Part
+from s4_format import FrameColumns, FrameTable, Layout, Part
 
-from s4_gateway.objects.attributes import Attributes, Layout
+from s4_gateway.objects.attributes import Attributes
 
 _HEAD = struct.Struct("<II")
 """CRC32 of what follows, bytes of the JSON head. The file is written without syncs: a power failure may tear a row."""

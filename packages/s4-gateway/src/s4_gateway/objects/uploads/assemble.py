@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from s4_format import Attributes as TrailerAttributes
 from s4_format import FrameTable, FrameTableBuilder, Part, Trailer, encode_trailer
+from s4_format import Layout as BodyLayout
 
 from s4_gateway.errors import S3Error
 from s4_gateway.objects.attributes import Attributes
-from s4_gateway.objects.attributes import Layout as BodyLayout
 from s4_gateway.objects.core import Core
 from s4_gateway.objects.stream_upload import MAX_PARTS, PartCutter
 from s4_gateway.objects.together import together
