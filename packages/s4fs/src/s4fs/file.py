@@ -51,6 +51,7 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         **kwargs: Any,
     ) -> None:
         self._face: Face | None = None
+        self._details: dict[str, Any] | None = None
         self._writer: ObjectWriter | None = None
         self._on_change = on_change
         self._condition = condition or Condition()
@@ -79,11 +80,12 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         if self._face is None:
             raise ValueError("File not in read mode")
         try:
-            return await self.fs.reader.read(self._face, start, stop)
+            pieces: list[Piece] = await self.fs.reader.read(self._face, start, stop)
         except Moved as moved:
             if self._on_change == "error":
                 raise FileChangedError(self.path, "the object was replaced while it was being read") from moved
             raise
+        return pieces
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         """For the cache types of fsspec."""
@@ -112,15 +114,16 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         self._face = sync(self.fs.loop, self.fs.reader.open, self.path)
         self.size = self._face.size
         self._details = None
-        options = {"begin": self._begin} if isinstance(self.cache, FrameReadAhead) else {}
-        self.cache = type(self.cache)(self.blocksize, self._fetch_range, self.size, **options)
+        kind: Any = type(self.cache)
+        options = {"begin": self._begin} if kind is FrameReadAhead else {}
+        self.cache: Any = kind(self.blocksize, self._fetch_range, self.size, **options)
 
     @property
     def details(self) -> dict[str, Any]:
         """What `info` tells, of the version that is open."""
-        if self._details is None:
-            self._details = self.fs.row_of(self._face) if self._face is not None else self.fs.info(self.path)
-        return dict(self._details)
+        told: dict[str, Any] = self._details or (self.fs.row_of(self._face) if self._face is not None else self.fs.info(self.path))
+        self._details = told
+        return told
 
     @details.setter
     def details(self, value: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         self._lister = Lister(self._target, self._finder, self.reader, at_once=self.read_options.heads)
         self.root_marker = self.fs.root_marker
         # Bare names begin with a slash on some targets and not on others: only the instance knows.
-        self._strip_protocol = self._strip_for_target
+        self._strip_protocol = self._strip_for_target  # type: ignore[method-assign]
 
     def _made(self, protocol: str, options: dict[str, Any]) -> Any:
         if protocol in ("s3", "s3a"):

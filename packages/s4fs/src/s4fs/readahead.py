@@ -40,7 +40,7 @@ class _Window:
         return views
 
 
-class FrameReadAhead(BaseCache):
+class FrameReadAhead(BaseCache):  # type: ignore[misc]  # fsspec has no annotations
     """The cache type "s4": random reads decode the frames they touch, reads in order decode ahead in growing steps.
 
     Args:

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -283,7 +283,7 @@ class S3Target(Target):
         finally:
             self.fs.invalidate_cache(path)
 
-    async def _list(self, bucket: str, prefix: str, *, delimiter: str, marker: bool = False) -> AsyncIterator[Entry]:
+    async def _list(self, bucket: str, prefix: str, *, delimiter: str, marker: bool = False) -> AsyncGenerator[Entry, None]:
         """Rows of a listing, page by page; the placeholder of the folder itself only on request."""
         options: dict[str, object] = {"Bucket": bucket, "Prefix": prefix, "Delimiter": delimiter}
         while True:
