@@ -423,6 +423,9 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
             raise UnsupportedModeError(self._strip_protocol(path), f"mode {mode!r}: objects are written whole, not appended to or updated")
         bare = self._writable(path)
         fsspec.asyn.sync(self.loop, self._target.check_writable, bare)
+        if mode == "xb" and self.exists(bare):
+            # Told now rather than when all is written; what is made meanwhile is told at the end.
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), bare)
         condition = fsspec.asyn.sync(self.loop, self._condition, bare, mode == "xb", if_match)
         return S4File(self, bare, mode, block_size=block_size, autocommit=autocommit, condition=condition, headers=_headers(kwargs))
 
@@ -431,8 +434,6 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
     async def _condition(self, path: str, create: bool, if_match: str | None) -> Condition:
         """What must hold for a write, told of the stored object: users know its logical ETag."""
         if if_match is None:
-            if create and not self._target.keeps_metadata and await self._exists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             return Condition(if_absent=create)
         face = await self.reader.head(path)
         return _matching(face, if_match, path)

@@ -13,7 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.utils import tokenize
-from s4_format import MULTIPART_PREFIX, Buffer
+from s4_format import SIDECAR_SUFFIX, Buffer
 
 from s4fs.errors import UnsupportedModeError
 from s4fs.stored import UNCONDITIONAL, Condition, Moved, Span, StoredObject, Suffix, Upload, Wanted
@@ -163,7 +163,7 @@ class FilesDownload:
 class LocalUpload:
     """A local file that is written beside its place and moved there when it is whole.
 
-    It grows in a folder whose name belongs to S4, so that no listing shows it, on the same disk, so that moving it is one step.
+    Beside it, so that moving is one step; under a name of S4's own, so that no listing shows it.
     """
 
     def __init__(self, path: Path, *, make_parents: bool) -> None:
@@ -172,16 +172,9 @@ class LocalUpload:
         if make_parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._folder = path.parent / MULTIPART_PREFIX.rstrip("/")
-        self._folder.mkdir(exist_ok=True)
-        self._growing = self._folder / os.urandom(16).hex()
-        try:
-            # Kept open over the calls of one upload, whose owner completes or aborts it.
-            self._file = self._growing.open("xb")
-        except FileNotFoundError:
-            # Another upload that ended removed the folder in between.
-            self._folder.mkdir(exist_ok=True)
-            self._file = self._growing.open("xb")
+        self._growing = path.with_name(f".{os.urandom(16).hex()}{SIDECAR_SUFFIX}")
+        # Open over the calls of one upload, whose owner completes or aborts it.
+        self._file = self._growing.open("xb")
 
     async def add(self, part: Sequence[Buffer]) -> None:
         await asyncio.to_thread(self._file.writelines, part)
@@ -202,8 +195,6 @@ class LocalUpload:
 
     def _clear(self) -> None:
         self._growing.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
 
     async def abort(self) -> None:
         self._file.close()
