@@ -89,8 +89,11 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         """For the cache types of fsspec."""
-        pieces = sync(self.fs.loop, self._pieces, start, end)
-        return b"".join(within(pieces, start, end, self.path))
+        stop = min(end, self.size)
+        if start >= stop:
+            return b""
+        pieces = sync(self.fs.loop, self._pieces, start, stop)
+        return b"".join(within(pieces, start, stop, self.path))
 
     def read(self, length: int | None = -1) -> bytes:
         """Up to `length` bytes; all that are left for None and negative numbers.

@@ -128,9 +128,12 @@ class FilesTarget(Target):
 
     async def _run(self, name: str, *arguments: Any, **options: Any) -> Any:
         """A method of the file system: on this loop if it is asynchronous, else in a thread."""
-        if self.fs.async_impl:
-            return await getattr(self.fs, f"_{name}")(*arguments, **options)
-        return await asyncio.to_thread(getattr(self.fs, name), *arguments, **options)
+        try:
+            if self.fs.async_impl:
+                return await getattr(self.fs, f"_{name}")(*arguments, **options)
+            return await asyncio.to_thread(getattr(self.fs, name), *arguments, **options)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), *arguments[:1]) from error
 
 
 class FilesDownload:

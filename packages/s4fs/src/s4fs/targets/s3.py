@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -308,7 +309,11 @@ class S3Target(Target):
         return {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
 
     async def _call(self, method: str, **options: object) -> Answer:
-        answer: Answer = await self._translated(self.fs._call_s3(method, **options))
+        try:
+            answer: Answer = await self._translated(self.fs._call_s3(method, **options))
+        except FileNotFoundError as error:
+            path = "/".join(str(options[name]) for name in ("Bucket", "Key") if name in options)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from (error.__cause__ or error)
         return answer
 
     @staticmethod
