@@ -273,7 +273,8 @@ class Reader:
 
     async def _plain(self, face: Face, spans: Sequence[tuple[int, int]]) -> list[Piece]:
         """Ranges of a body that is stored as it is. Whoever asks for all of it gets it checked."""
-        if spans[0][0] > 0 and face.layout is Layout.FOREIGN:
+        covered = any(low == 0 and high >= min(ENVELOPE_MAGIC_BYTES, face.size) for low, high in spans)
+        if face.layout is Layout.FOREIGN and not covered:
             await self._refuse_envelope(face.stored)
         merged = _merged(spans, self._options.coalesce_bytes)
         bodies = await _together([self._stored_bytes(face.stored, Span(low, high)) for low, high in merged])

@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -300,7 +301,7 @@ class FileSystemContract:
         fs.pipe_file(path, b"content")
         local = tmp_path / "local"
         local.write_bytes(b"x")
-        writes = [
+        writes: list[Callable[[], object]] = [
             lambda: read_only.pipe_file(path, b""),
             lambda: read_only.put_file(str(local), path),
             lambda: read_only.open(path, "wb"),
