@@ -102,13 +102,12 @@ def test_gateway_is_not_written_through(gateway: Gateway, bucket: str, s3: Any) 
     options = {"endpoint_url": gateway.endpoint, "key": gateway.access_key, "secret": gateway.secret_key}
     through = S4FileSystem(target_options=options, write_enabled=True, skip_instance_cache=True)
     assert through.cat_file(f"{bucket}/object", 10, 1000) == LOG[10:1000]
-    for write in (
-        lambda: through.pipe_file(f"{bucket}/x", b"x"),
-        lambda: through.open(f"{bucket}/x", "wb"),
-        lambda: through.rm(f"{bucket}/object"),
-    ):
-        with pytest.raises(GatewayEndpointError, match="gateway"):
-            write()
+    with pytest.raises(GatewayEndpointError, match="gateway"):
+        through.pipe_file(f"{bucket}/x", b"x")
+    with pytest.raises(GatewayEndpointError, match="gateway"):
+        through.open(f"{bucket}/x", "wb")
+    with pytest.raises(GatewayEndpointError, match="gateway"):
+        through.rm(f"{bucket}/object")
     assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["object"]
 
 
