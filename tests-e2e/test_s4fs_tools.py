@@ -124,7 +124,9 @@ def test_duckdb(data: Flights, store: Store) -> None:
             count = connection.execute(f"SELECT count(*), sum(distance) FROM '{data.url(name)}'").fetchone()
             assert count == (data.table.num_rows, pyarrow.compute.sum(data.table["distance"]).as_py())
         assert connection.execute(f"SELECT count(*) FROM read_json_auto('{data.url('flights.jsonl')}')").fetchone() == (JSON_ROWS,)
-        connection.execute(f"COPY (SELECT carrier, month FROM '{data.url('flights.parquet')}' WHERE month = 2) TO '{data.url('duck.parquet')}'")
+        connection.execute(
+            f"COPY (SELECT carrier, month FROM '{data.url('flights.parquet')}' WHERE month = 2) TO '{data.url('duck.parquet')}'"
+        )
         months = connection.execute(f"SELECT DISTINCT month FROM '{data.url('duck.parquet')}'").fetchall()
     assert months == [(2,)]
 

@@ -465,6 +465,9 @@ def _part_number(part: Mapping[str, object]) -> int:
 
 
 def _stored(path: str, answer: Answer) -> StoredObject:
+    if not answer.get("ETag"):
+        # Every store tells it; a portal or a proxy that answers for the store does not, and its page is no object.
+        raise OSError(errno.EIO, "the answer has no ETag, so it does not come from an object store", path)
     content_range = answer.get("ContentRange")
     size = int(str(content_range).rpartition("/")[2]) if content_range else int(answer["ContentLength"])
     details = {name: answer[name] for name in _SHOWN if answer.get(name) is not None}
