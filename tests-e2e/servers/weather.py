@@ -63,7 +63,7 @@ class Weather:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a gateway; requests come one after the other."""
         with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-            while await self._exchange(writer, await _request(reader)):
+            while await self._exchange(writer, await _request(reader, writer)):
                 pass
         writer.close()
 
@@ -131,11 +131,13 @@ class Weather:
             writer.close()
 
 
-async def _request(reader: asyncio.StreamReader) -> Received:
+async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Received:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head[:-4].split(b"\r\n")
     method, target, _ = first.decode("latin-1").split(" ")
     headers = tuple((name, value.strip()) for name, _, value in (line.partition(b":") for line in lines))
+    if any((name.lower(), value.lower()) == (b"expect", b"100-continue") for name, value in headers):
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = next((int(value) for name, value in headers if name.lower() == b"content-length"), 0)
     return Received(method, target, headers, await reader.readexactly(length))
 

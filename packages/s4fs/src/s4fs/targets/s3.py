@@ -140,34 +140,34 @@ class S3Target(Target):
         answer = await self._conditional(
             "put_object", path, condition, Body=b"".join(body), Metadata=dict(headers.metadata), **headers.options
         )
-        return _etag(answer)
+        return unquote_etag(str(told(answer, "ETag", path)))
 
     async def upload(self, path: str, headers: Headers) -> "S3Upload":
         answer = await self._call("create_multipart_upload", **self._place(path), Metadata=dict(headers.metadata), **headers.options)
-        return S3Upload(self, path, str(answer["UploadId"]))
+        return S3Upload(self, path, str(told(answer, "UploadId", path)))
 
     async def copy(self, source: StoredObject, path: str, headers: Headers) -> str | None:
         if source.etag is None:
             raise OSError(errno.ENOTSUP, "the store tells no ETag, without which a copy cannot be pinned to one version", source.path)
         kept = {name: source.details[name] for name in _COPIED if source.details.get(name) is not None}
-        told = Headers(headers.metadata, {**kept, **headers.options})
+        beside = Headers(headers.metadata, {**kept, **headers.options})
         origin = {"CopySource": self._place(source.path), "CopySourceIfMatch": quote_etag(source.etag)}
         try:
             if source.size > LARGEST_COPY_BYTES:
-                return await self._copy_parts(source.size, origin, path, told)
+                return await self._copy_parts(source.size, origin, path, beside)
             answer = await self._call(
                 "copy_object",
                 **self._place(path),
                 **origin,
                 MetadataDirective="REPLACE",
-                Metadata=dict(told.metadata),
-                **told.options,
+                Metadata=dict(beside.metadata),
+                **beside.options,
             )
         except OSError as error:
             if code_of(error) in _MOVED:
                 raise Moved from error
             raise
-        return _etag(answer["CopyObjectResult"])
+        return unquote_etag(str(told(told(answer, "CopyObjectResult", path), "ETag", path)))
 
     async def _copy_parts(self, size: int, origin: Mapping[str, object], path: str, headers: Headers) -> str | None:
         upload = await self.upload(path, headers)
@@ -198,7 +198,7 @@ class S3Target(Target):
     async def children(self, path: str) -> list[Entry]:
         if not path:
             answer = await self._call("list_buckets")
-            return [Entry(bucket["Name"], None, {"CreationDate": bucket.get("CreationDate")}) for bucket in answer["Buckets"]]
+            return [Entry(bucket["Name"], None, {"CreationDate": bucket.get("CreationDate")}) for bucket in told(answer, "Buckets", path)]
         bucket, prefix = self._folder(path)
         return [entry async for entry in self._list(bucket, prefix, delimiter="/")]
 
@@ -289,14 +289,15 @@ class S3Target(Target):
         options: dict[str, object] = {"Bucket": bucket, "Prefix": prefix, "Delimiter": delimiter}
         while True:
             answer = await self._call("list_objects_v2", **options)
+            more = told(answer, "IsTruncated", f"{bucket}/{prefix}")
             for folder in answer.get("CommonPrefixes", ()):
                 yield Entry(f"{bucket}/{folder['Prefix'].rstrip('/')}", None, {"StorageClass": "DIRECTORY"})
             for row in answer.get("Contents", ()):
                 if row["Key"] != prefix or not prefix.endswith("/") or marker:
                     yield _entry(bucket, row)
-            if not answer.get("IsTruncated"):
+            if not more:
                 return
-            options["ContinuationToken"] = answer["NextContinuationToken"]
+            options["ContinuationToken"] = told(answer, "NextContinuationToken", f"{bucket}/{prefix}")
 
     def _folder(self, path: str) -> tuple[str, str]:
         bucket, key, _ = self.fs.split_path(path)
@@ -369,7 +370,7 @@ class S3Download:
             raise Moved
         content_range = answer.get("ContentRange")
         self.start = int(str(content_range).split(" ")[1].split("-")[0]) if content_range else 0
-        self._stop = self.start + int(answer["ContentLength"])
+        self._stop = self.start + int(told(answer, "ContentLength", self._path))
 
     async def __aiter__(self) -> AsyncIterator[Buffer]:
         position = self.start
@@ -430,7 +431,7 @@ class S3Upload:
         answer = await self._target.part(
             "upload_part_copy", self._path, UploadId=self._id, PartNumber=number, CopySourceRange=bounds, **origin
         )
-        self._sent(number, answer["CopyPartResult"])
+        self._sent(number, told(answer, "CopyPartResult", self._path))
 
     async def complete(self, condition: Condition) -> str | None:
         # After an answer that was lost the upload may be the object: then it must not be aborted.
@@ -440,7 +441,7 @@ class S3Upload:
         except OSError as error:
             self._open = isinstance(error, ConditionFailedError | PermissionError) or code_of(error) in DEFINITE
             raise
-        return _etag(answer)
+        return unquote_etag(str(told(answer, "ETag", self._path)))
 
     async def abort(self) -> None:
         if self._open:
@@ -457,19 +458,28 @@ class S3Upload:
         return number
 
     def _sent(self, number: int, answer: Answer) -> None:
-        self._parts[number - 1]["ETag"] = answer["ETag"]
+        self._parts[number - 1]["ETag"] = told(answer, "ETag", self._path)
 
 
 def _part_number(part: Mapping[str, object]) -> int:
     return int(str(part["PartNumber"]))
 
 
+def told(answer: Answer, name: str, path: str) -> Any:
+    """What every store tells in this answer. A portal or a proxy that answers for the store does not, and its page is no object.
+
+    Raises:
+        OSError: it is not there.
+    """
+    if answer.get(name) in (None, ""):
+        raise OSError(errno.EIO, f"the answer has no {name}, so it does not come from an object store", path)
+    return answer[name]
+
+
 def _stored(path: str, answer: Answer) -> StoredObject:
-    if not answer.get("ETag"):
-        # Every store tells it; a portal or a proxy that answers for the store does not, and its page is no object.
-        raise OSError(errno.EIO, "the answer has no ETag, so it does not come from an object store", path)
+    told(answer, "ETag", path)
     content_range = answer.get("ContentRange")
-    size = int(str(content_range).rpartition("/")[2]) if content_range else int(answer["ContentLength"])
+    size = int(str(content_range).rpartition("/")[2]) if content_range else int(told(answer, "ContentLength", path))
     details = {name: answer[name] for name in _SHOWN if answer.get(name) is not None}
     return StoredObject(path, size, _etag(answer), _time(answer.get("LastModified")), answer.get("Metadata") or {}, details)
 
