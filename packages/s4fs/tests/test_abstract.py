@@ -11,7 +11,16 @@ from s4fs import S4FileSystem
 from .conftest import BUCKET
 
 
-class S3Fixtures(abstract.AbstractFixtures):
+class Fixtures(abstract.AbstractFixtures):
+    """What the suites have in common."""
+
+    @pytest.fixture
+    def local_fs(self) -> LocalFileSystem:
+        # Releases of fsspec before 2026 make it in a way that pytest warns of.
+        return LocalFileSystem(auto_mkdir=True)
+
+
+class S3Fixtures(Fixtures):
     """Over S3, which knows no empty directories."""
 
     @pytest.fixture
@@ -27,7 +36,7 @@ class S3Fixtures(abstract.AbstractFixtures):
         return False
 
 
-class MemoryFixtures(abstract.AbstractFixtures):
+class MemoryFixtures(Fixtures):
     """Over the memory file system."""
 
     @pytest.fixture
@@ -43,7 +52,7 @@ class MemoryFixtures(abstract.AbstractFixtures):
         return ""
 
 
-class LocalFixtures(abstract.AbstractFixtures):
+class LocalFixtures(Fixtures):
     """Over local files."""
 
     @pytest.fixture

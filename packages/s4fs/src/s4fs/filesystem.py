@@ -284,6 +284,11 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         async for step in super()._walk(path, *args, **kwargs):
             yield step
 
+    def walk(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        """Directories and files below a path, level by level; see fsspec. Sizes are asked for only with `detail=True`."""
+        kwargs.setdefault("sizes", kwargs.get("detail", False))
+        return super().walk(path, *args, **kwargs)
+
     async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         return await super()._glob(path, maxdepth=maxdepth, sizes=kwargs.get("detail", False), **kwargs)
 
