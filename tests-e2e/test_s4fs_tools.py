@@ -1,7 +1,6 @@
 """Tools of data people at their defaults, over `s4://`: the same answers as over local files, and only the bytes they need."""
 
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,16 +130,14 @@ def test_duckdb(data: Flights, store: Store) -> None:
     assert months == [(2,)]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of pandas, about what Dask does
 def test_dask(data: Flights) -> None:
     """Dask reads Parquet and CSV in several processes, and writes a directory of parts."""
     import dask.dataframe
 
     frame = dask.dataframe.read_parquet(data.url("flights.parquet"), split_row_groups=True, storage_options=data.options)
     assert frame.npartitions > 4
-    with warnings.catch_warnings():
-        # Processes that are started by forking would inherit threads; Dask starts fresh ones.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        total = frame.distance.sum().compute(scheduler="processes", num_workers=2)
+    total = frame.distance.sum().compute(scheduler="processes", num_workers=2)
     assert total == pyarrow.compute.sum(data.table["distance"]).as_py()
     text = dask.dataframe.read_csv(data.url("flights.csv"), blocksize=8_000_000, assume_missing=True, storage_options=data.options)
     assert len(text) == data.table.num_rows

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run by `nox -s bench`; see the package for how to use it by hand. `python -m benchmarks codecs` has its own."""
+"""`python -m benchmarks`: run by `nox -s bench`; the package says how to use it by hand. `codecs` and `s4fs` behind it have their own."""
 
 import argparse
 import os
@@ -13,6 +13,7 @@ from servers.stores import EMBEDDED
 from benchmarks import load, page, screen
 from benchmarks.aims import with_peaks
 from benchmarks.codecs import command as codecs
+from benchmarks.filesystems import command as filesystems
 from benchmarks.rounds import Clock, OutOfTimeError, Plan, measure, note
 from benchmarks.rows import ROWS
 from benchmarks.samples import Run
@@ -86,4 +87,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(codecs.main(sys.argv[2:]) if sys.argv[1:2] == ["codecs"] else main())
+    own = {"codecs": codecs.main, "s4fs": filesystems.main}.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    sys.exit(own(sys.argv[2:]) if own else main())

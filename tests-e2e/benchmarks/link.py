@@ -21,12 +21,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from servers.process import HOST
 from servers.stores import Store
 
 PIECE = 256 * 1024
 _REQUEST_LINE = re.compile(rb"^(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
+RECEIVED = "received"
 _PIPE_BYTES = 1 << 20
 _QUEUE_SECONDS = 0.02
 """What a link carries at once after it stood still: without it, every moment in which the proxy does not run would be bandwidth lost."""
@@ -70,6 +72,15 @@ class Far:
 
     def requests(self) -> Counter[str]:
         """Requests that passed so far: by HTTP method, those that name no key but read as LIST."""
+        counts = self._counts()
+        del counts[RECEIVED]
+        return counts
+
+    def received(self) -> int:
+        """Bytes of answers that passed so far, heads included."""
+        return self._counts()[RECEIVED]
+
+    def _counts(self) -> Counter[str]:
         with socket.create_connection((HOST, self.control), timeout=_STOP_SECONDS) as asking:
             return Counter(json.loads(asking.makefile("rb").read()))
 
@@ -81,9 +92,10 @@ def linked(store: Store, link: Link) -> Iterator[Far]:
     Raises:
         RuntimeError: the proxy did not start.
     """
-    assert store.process is not None, "a link needs a store that is a server"
+    assert store.endpoint is not None, "a link needs a store that is a server"
+    port = urlsplit(store.endpoint).port
     shape = ("--round-trip-ms", str(link.round_trip_ms), "--mb-per-second", str(link.mb_per_second))
-    command = [sys.executable, "-m", "benchmarks.link", str(store.process.port), *shape]
+    command = [sys.executable, "-m", "benchmarks.link", str(port), *shape]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
         try:
@@ -91,8 +103,8 @@ def linked(store: Store, link: Link) -> Iterator[Far]:
             told = process.stdout.readline()
             if not told:
                 raise RuntimeError("the link did not start")
-            port, control = map(int, told.split())
-            endpoint = f"http://{HOST}:{port}"
+            here, control = map(int, told.split())
+            endpoint = f"http://{HOST}:{here}"
             yield Far(replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint), control)
         finally:
             process.terminate()
@@ -130,7 +142,7 @@ class Proxy:
                 _begin(_move, source, sink, self.paces[direction])
                 continue
             pieces: Pieces = queue.SimpleQueue()
-            _begin(self._collect, source, pieces, self.counts if source is client else Counter())
+            _begin(self._collect, source, pieces, answers=source is store)
             _begin(_deliver, pieces, sink)
 
     def tell(self, control: socket.socket) -> None:
@@ -140,15 +152,17 @@ class Proxy:
             with asking:
                 asking.sendall(json.dumps(self.counts).encode())
 
-    def _collect(self, source: socket.socket, pieces: "Pieces", counts: Counter[str]) -> None:
+    def _collect(self, source: socket.socket, pieces: "Pieces", *, answers: bool) -> None:
         data = b"begin"
         while data:
             try:
                 data = source.recv(PIECE)
             except OSError:
                 data = b""
-            if found := kind(data):
-                counts[found] += 1
+            if answers:
+                self.counts[RECEIVED] += len(data)
+            elif found := kind(data):
+                self.counts[found] += 1
             pieces.put((time.monotonic() + self.delay, data))
 
 
@@ -156,8 +170,8 @@ Pieces = queue.SimpleQueue[tuple[float, bytes]]
 """When to deliver it, and what; empty at the end."""
 
 
-def _begin(work: Callable[..., None], *arguments: object) -> None:
-    threading.Thread(target=work, args=arguments, daemon=True).start()
+def _begin(work: Callable[..., None], *arguments: object, **options: object) -> None:
+    threading.Thread(target=work, args=arguments, kwargs=options, daemon=True).start()
 
 
 def _deliver(pieces: Pieces, sink: socket.socket) -> None:

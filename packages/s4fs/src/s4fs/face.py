@@ -79,8 +79,7 @@ def naming_faults(path: str) -> Iterator[None]:
     except CiphertextError as error:
         raise EncryptedObjectError(path, "the object is encrypted") from error
     except CodecUnavailableError as error:
-        advice = f"; install s4-codecs[{error.extra}]" if error.extra else ""
-        raise UnreadableObjectError(path, f"{error}{advice}") from error
+        raise UnreadableObjectError(path, str(error)) from error
     except (CodecError, FormatError) as error:
         raise DamagedObjectError(path, f"the stored object is damaged ({error.reason}): {error}") from error
 
