@@ -9,6 +9,7 @@ from typing import Literal
 
 from s4_format import CodecId, FrameHeader, Manifest, codec_from_label
 
+from s4_codecs.gpu import probe
 from s4_codecs.nvcomp.host_library import find_library
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,8 +95,14 @@ def golden_payloads() -> tuple[GoldenPayload, ...]:
 
 
 def missing(extra: str | None) -> bool:
-    """Whether this extra, which some golden bytes need, is not installed."""
-    return extra == "nvcomp-cpu" and find_library() is None
+    """Whether this extra, which some golden bytes need, is not installed; that of a GPU is of use with a device only."""
+    match extra:
+        case "nvcomp-cpu":
+            return find_library() is None
+        case "gpu":
+            return probe.device() is None
+        case _:
+            return False
 
 
 def golden(object_id: str) -> GoldenObject:
