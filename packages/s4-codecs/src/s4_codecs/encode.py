@@ -269,7 +269,8 @@ class ObjectEncoder:
         self._pick = pick = self._pilot.first(window)
         raw = pick is CodecId.PASSTHROUGH and self._raw_limit > 0 and self._size is not None and self._size <= self._raw_limit
         self._recipe = recipe_for(self._options, pick, raw)
-        self._frame_size = self._frame_size_of(pick)
+        if pick is not self._options.codec_id:
+            self._frame_size = self._frame_size_of(pick)
 
     def _frame_size_of(self, codec: CodecId) -> int:
         explicit = self._explicit_frame_size
