@@ -69,7 +69,7 @@ def test_the_page_is_made_of_the_kept_figures() -> None:
     """The documentation shows what was measured, and nothing else."""
     figures = Figures.load(KEPT)
     assert page.PAGE.read_text(encoding="utf-8") == page.text(figures)
-    assert page.PLOT.read_text(encoding="utf-8") == page.plot([*figures.measured, *published()])
+    assert page.PLOT.read_text(encoding="utf-8") == page.plot(page.everything(figures))
 
 
 def test_a_short_run_measures_every_codec() -> None:

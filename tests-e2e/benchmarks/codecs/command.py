@@ -4,7 +4,6 @@ import argparse
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -13,7 +12,7 @@ from s4_codecs.testing.workloads import WORKLOADS
 
 from benchmarks.codecs import page
 from benchmarks.codecs.device import device_figures
-from benchmarks.codecs.figures import CPU, DEVICE, Figure, Figures, published
+from benchmarks.codecs.figures import CPU, Figure, Figures, published
 from benchmarks.codecs.measure import OPTIONS, available, measure
 
 MIB = 1 << 20
@@ -24,11 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=160)
     options = _options(arguments)
     figures = Figures.load()
-    if options.device:
-        figures.add(*_device(options.device))
     if not options.render:
         figures.add(_measured(console, options), CPU, _facts(options))
-    _show(console, [*figures.measured, *published()])
+    _show(console, [*figures.measured, *device_figures(), *published()])
     if options.publish or options.render:
         figures.save()
         page.publish(figures)
@@ -42,7 +39,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="the least CPU time of so many rounds is taken")
     parser.add_argument("--workloads", type=lambda given: given.split(","), default=list(WORKLOADS))
     parser.add_argument("--codecs", type=lambda given: given.split(","), default=list(OPTIONS))
-    parser.add_argument("--device", type=Path, help="take the figures that gpu_pipeline.py of s4-codecs wrote on a GPU machine")
     parser.add_argument("--publish", action="store_true", help="keep the figures and write the page of the documentation")
     parser.add_argument("--render", action="store_true", help="measure nothing: write the page again from what is kept")
     options = parser.parse_args(arguments)
@@ -61,11 +57,6 @@ def _measured(console: Console, options: argparse.Namespace) -> list[Figure]:
         console.print(f"{figure.workload:13} {figure.codec:13} {figure.ratio:10,.3f} {figure.encode:7.3f} {figure.decode:7.3f} GB/s")
         taken.append(figure)
     return taken
-
-
-def _device(path: Path) -> tuple[list[Figure], str, dict[str, object]]:
-    figures, facts = device_figures(path)
-    return figures, DEVICE, facts
 
 
 def _facts(options: argparse.Namespace) -> dict[str, object]:

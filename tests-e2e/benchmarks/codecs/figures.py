@@ -1,4 +1,4 @@
-"""Figures of codecs: what was measured here, on a device, and what the reference publishes."""
+"""Figures of codecs: what was measured here, and what the reference publishes."""
 
 import json
 import tomllib
