@@ -162,7 +162,7 @@ def fake_cupy(limit: int = 1 << 40) -> Iterator[Runtime]:
 
 
 def _forget_pipeline() -> None:
-    for name in ("memory", "kernels", "driver", "stream", "transfers", "lane", "conductor", "pipeline", "engine"):
+    for name in ("memory", "kernels", "driver", "stream", "table", "staging", "transfers", "lane", "conductor", "pipeline", "engine"):
         sys.modules.pop(f"s4_codecs.gpu.{name}", None)
 
 

@@ -8,8 +8,8 @@ Python code runs per batch and per frame, never per chunk.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
 
 import cupy
 import numpy as np
@@ -23,15 +23,12 @@ from s4_codecs.gpu.kernels import copy_chunks
 from s4_codecs.gpu.layout import ALIGNMENT, Batch, ChunkLayout, PackedBatch, Sizes, aligned, chunk_layout, packed_starts
 from s4_codecs.gpu.library import BatchedApi, Chunks, Library, Scratch
 from s4_codecs.gpu.memory import Budget, Bytes, DeviceBuffer, PinnedBuffer, ResultPool, address_of, as_array
+from s4_codecs.gpu.staging import GAP_BYTES, SMALL_BYTES, Run, SmallSpans, packed_runs
 from s4_codecs.gpu.stream import new_event, new_stream, record, wait
+from s4_codecs.gpu.table import Table
 from s4_codecs.gpu.transfers import ToDevicePieces, Transfer, to_host
 
 _TO_DEVICE: Final = 1
-_TO_HOST: Final = 2
-_SMALL_BYTES: Final = 64 << 10
-"""Below this, copying takes less time than letting go of the GIL for it."""
-_GAP_BYTES: Final = 4096
-"""Of memory between two spans that is copied along with them rather than copying twice."""
 _NUMBER_BYTES: Final = 4
 """Of a size in a container's table."""
 
@@ -60,50 +57,6 @@ class DecodedBatch:
     plain: list[memoryview]
     checksums: list[int]
     """CRC32C of the plaintext."""
-
-
-@dataclass(slots=True)
-class _Table:
-    """Rows of 64-bit numbers, one column a chunk, on the host and on the device."""
-
-    host: PinnedBuffer
-    device: DeviceBuffer
-    count: int = 0
-    rows: NDArray[np.uint64] = field(default_factory=lambda: np.empty((0, 0), np.uint64))
-    holds: object = None
-    """What the rows that are sent first were made of; whoever would fill them alike need not."""
-
-    def resize(self, rows: int, count: int) -> None:
-        """Make room for so many rows and columns; the stream must be synchronised."""
-        size = rows * count * 8
-        self.rows = self.host.reserve(size)[:size].view(np.uint64).reshape(rows, count)
-        self.device.reserve(size)
-        self.count = count
-
-    def address(self, row: int, column: int = 0) -> int:
-        """Where the device has this number."""
-        return self.device.address + (row * self.count + column) * 8
-
-    def narrow(self, row: int, count: int) -> NDArray[np.uint32]:
-        """The first `count` 32-bit numbers of a row."""
-        numbers: NDArray[np.uint32] = self.rows[row].view(np.uint32)
-        return numbers[:count]
-
-    def upload(self, first: int, stop: int, stream: int) -> None:
-        """Queue the copy of rows to the device."""
-        self._copy(self.address(first), self.host.address + first * self.count * 8, stop - first, _TO_DEVICE, stream)
-
-    def download(self, first: int, stop: int, stream: int) -> None:
-        """Queue the copy of rows from the device."""
-        self._copy(self.host.address + first * self.count * 8, self.address(first), stop - first, _TO_HOST, stream)
-
-    def _copy(self, target: int, source: int, rows: int, kind: int, stream: int) -> None:
-        cupy.cuda.runtime.memcpyAsync(target, source, rows * self.count * 8, kind, stream)
-
-    def close(self) -> None:
-        self.rows, self.holds = np.empty((0, 0), np.uint64), None
-        self.device.close()
-        self.host.close()
 
 
 # Rows of the table while compressing: what is sent at first, what is sent later, what comes back.
@@ -176,8 +129,8 @@ class Lane:
         self._input, self._chunks, self._output, self._scratch = (DeviceBuffer(device) for _ in range(4))
         self._small = PinnedBuffer(pinned)
         """Where small spans are put together."""
-        self._table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
-        self._trial_table = _Table(PinnedBuffer(pinned), DeviceBuffer(device))
+        self._table = Table(PinnedBuffer(pinned), DeviceBuffer(device))
+        self._trial_table = Table(PinnedBuffer(pinned), DeviceBuffer(device))
         self.stream = new_stream()
         """Its address."""
         self._event = new_event()
@@ -274,10 +227,10 @@ class Lane:
     def _stage(self, frames: Sequence[bytes | memoryview], batch: Batch, layout: ChunkLayout) -> list[Transfer]:
         """Send small spans and those that lie in pinned memory; returns the transfers of the others."""
         pieces = ToDevicePieces(self._input.address)
-        small = _SmallSpans(self._small, batch.sizes)
+        small = SmallSpans(self._small, batch.sizes)
         for frame, first, size, start in zip(batch.frames, batch.starts, batch.sizes, layout.span_starts.tolist(), strict=True):
             data = frames[frame]
-            if size <= _SMALL_BYTES:
+            if size <= SMALL_BYTES:
                 small.add(start, data if size == len(data) else memoryview(data)[first : first + size])
                 continue
             address = address_of(as_array(data)) + first
@@ -289,7 +242,7 @@ class Lane:
         pieces.flush()
         return pieces.transfers
 
-    def _send_small(self, small: "_SmallSpans") -> None:
+    def _send_small(self, small: SmallSpans) -> None:
         for start, place, size in small.ranges:
             self._copy_in(start, self._small.address + place, size)
 
@@ -353,7 +306,7 @@ class Lane:
     def _strided(self, count: int, stride: int) -> Sizes:
         return np.arange(count, dtype=np.uint64) * np.uint64(stride) + np.uint64(self._chunks.address)
 
-    def _compress(self, api: BatchedApi, table: _Table, chunk_bytes: int, element: ElementType, first: int, stop: int) -> None:
+    def _compress(self, api: BatchedApi, table: Table, chunk_bytes: int, element: ElementType, first: int, stop: int) -> None:
         chunks = Chunks(
             sources=table.address(_SOURCES, first),
             source_sizes=table.address(_SIZES, first),
@@ -377,7 +330,7 @@ class Lane:
         )
         api.decompress(chunks, Scratch(self._scratch.address, self._scratch.size), self.stream)
 
-    def _checksum(self, table: _Table, rows: tuple[int, int, int], spans: int) -> None:
+    def _checksum(self, table: Table, rows: tuple[int, int, int], spans: int) -> None:
         sources, sizes, results = (table.address(row) for row in rows)
         largest = int(table.rows[rows[1], :spans].max())
         self._library.crc32c(sources, sizes, results, count=spans, largest=largest, stream=self.stream)
@@ -415,7 +368,7 @@ class Lane:
         chunk_bytes = tuple(containers[frame].chunk_size for frame in batch.frames)
         layout = chunk_layout(tuple(batch.sizes), chunk_bytes)
         stored = _stored_sizes(containers, batch)
-        runs = _packed_runs(payloads, batch)
+        runs = packed_runs(payloads, batch)
         room = _room(stored, layout)
         self._reserve_for_decode(api, layout, runs, room)
         yield self._stage_packed(runs)
@@ -433,28 +386,28 @@ class Lane:
             return DecodedBatch(plain, [crc32c(piece) for piece in plain])
         return DecodedBatch([result[a : a + size] for a, size in zip(layout.span_starts.tolist(), batch.sizes, strict=True)], checksums)
 
-    def _reserve_for_decode(self, api: BatchedApi, layout: ChunkLayout, runs: "Sequence[_Run]", room: int) -> None:
+    def _reserve_for_decode(self, api: BatchedApi, layout: ChunkLayout, runs: Sequence[Run], room: int) -> None:
         self._input.reserve(runs[-1].place + runs[-1].size)
         self._chunks.reserve(layout.count * room)
         self._output.reserve(aligned(layout.total))
         self._table.resize(_DECODE_ROWS, layout.count)
         self._scratch.reserve(api.decompress_scratch(layout.count, layout.largest_chunk))
 
-    def _stage_packed(self, runs: "Sequence[_Run]") -> list[Transfer]:
+    def _stage_packed(self, runs: Sequence[Run]) -> list[Transfer]:
         """As `_stage`."""
         pieces = ToDevicePieces(self._input.address)
-        small = _SmallSpans(self._small, [run.size for run in runs])
+        small = SmallSpans(self._small, [run.size for run in runs])
         for run in runs:
-            if run.size <= _SMALL_BYTES:
+            if run.size <= SMALL_BYTES:
                 small.add(run.place, run.data)
             else:
-                pieces.add(run.place, run.address, run.size, gap=_GAP_BYTES)
+                pieces.add(run.place, run.address, run.size, gap=GAP_BYTES)
         self._send_small(small)
         pieces.flush()
         return pieces.transfers
 
     def _decompress_all(
-        self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: "Sequence[_Run]", room: int, elements: tuple[ElementType, ...]
+        self, api: BatchedApi, layout: ChunkLayout, stored: Sizes, runs: Sequence[Run], room: int, elements: tuple[ElementType, ...]
     ) -> None:
         """Move the chunks to where they are aligned, decompress them, and checksum the spans."""
         table, stream, spans = self._table, self.stream, len(layout.span_chunks)
@@ -480,67 +433,10 @@ class Lane:
         table.download(_PLAIN_SIZES, _DECODE_ROWS, stream)
 
 
-class _Run(NamedTuple):
-    """The chunks of one span, back to back."""
-
-    place: int
-    """Offset on the device."""
-    address: int
-    """In host memory; 0 for small ones."""
-    size: int
-    data: bytes | memoryview
-
-
-def _packed_runs(payloads: Sequence[bytes | memoryview], batch: PackedBatch) -> list[_Run]:
-    """Where the spans' chunks lie, and where they are to be on the device.
-
-    Payloads that lie close behind each other in memory, with only headers between them, do so on the device as well, so that one copy takes
-    them all. A gap of less than a page holds no page of its own, so that it can be read.
-    """
-    runs: list[_Run] = []
-    place = end = 0
-    for frame, start, size in zip(batch.frames, batch.packed_starts, batch.packed_sizes, strict=True):
-        address, data = 0, payloads[frame]
-        if size <= _SMALL_BYTES:
-            data = memoryview(data)[start : start + size]
-        else:
-            address = address_of(as_array(data)) + start
-            if 0 < address - end < _GAP_BYTES:
-                place += address - end
-        runs.append(_Run(place, address, size, data))
-        place += size
-        end = address + size if address else 0
-    return runs
-
-
 def _room(stored: Sizes, layout: ChunkLayout) -> int:
     """How far apart chunks are put to be decompressed; the same for most batches of a stream, so that the table need not be filled anew."""
     usual = layout.largest_chunk + layout.largest_chunk // 64 + 256
     return aligned(max(usual, int(stored.max())))
-
-
-class _SmallSpans:
-    """Puts small spans into pinned memory, close together, and remembers which ranges of it go where."""
-
-    def __init__(self, pinned: PinnedBuffer, sizes: Sequence[int]) -> None:
-        self._view = memoryview(pinned.reserve(sum([aligned(size) for size in sizes if size <= _SMALL_BYTES])))  # type: ignore[arg-type]
-        self._place = 0
-        self._next = -1
-        self.ranges: list[tuple[int, int, int]] = []
-        """Offset on the device, place in the pinned memory, bytes."""
-
-    def add(self, start: int, data: bytes | memoryview) -> None:
-        """`data`, for offset `start` on the device."""
-        place, size = self._place, len(data)
-        gap = start - self._next
-        if self.ranges and 0 <= gap < ALIGNMENT and self._next >= 0:
-            place += gap
-            first, begin, _ = self.ranges[-1]
-            self.ranges[-1] = (first, begin, place + size - begin)
-        else:
-            self.ranges.append((start, place, size))
-        self._view[place : place + size] = data
-        self._place, self._next = place + size, start + size
 
 
 def _without_gaps(host: Bytes, layout: ChunkLayout, batch: PackedBatch, chunk_bytes: Sequence[int]) -> list[memoryview]:
@@ -578,7 +474,7 @@ def _stored_sizes(containers: Sequence[GpuContainer], batch: PackedBatch) -> Siz
     return np.concatenate([np.asarray(containers[frame].chunk_sizes, np.uint64)[first : first + count] for frame, first, count in spans])
 
 
-def _compressed_sizes(table: _Table) -> Sizes:
+def _compressed_sizes(table: Table) -> Sizes:
     statuses = table.narrow(_STATUSES, table.count)
     if statuses.any():
         raise CodecUnavailableError(f"nvCOMP could not compress a chunk: status {int(statuses[statuses != 0][0])}")
@@ -586,7 +482,7 @@ def _compressed_sizes(table: _Table) -> Sizes:
     return sizes
 
 
-def _check_decompressed(table: _Table) -> None:
+def _check_decompressed(table: Table) -> None:
     statuses = table.narrow(_PLAIN_STATUSES, table.count)
     if statuses.any():
         raise CorruptPayloadError(f"nvCOMP could not decompress a chunk: status {int(statuses[statuses != 0][0])}")
