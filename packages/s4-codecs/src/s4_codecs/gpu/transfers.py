@@ -18,8 +18,6 @@ _J = TypeVar("_J")
 PIECE_BYTES: Final = 8 << 20
 """What is copied at once."""
 _SLOTS: Final = 2
-_PIECES_OF_ORDER: Final = 4
-"""What one thread fetches in one go: it waits for the device before the first piece only."""
 
 
 class ToDevice(NamedTuple):
@@ -39,7 +37,7 @@ class ToHost(NamedTuple):
     device: int
     host: int
     size: int
-    """At most `_PIECES_OF_ORDER` pieces."""
+    """At most `_SLOTS` pieces."""
 
 
 Transfer: TypeAlias = ToDevice | ToHost
@@ -47,7 +45,7 @@ Transfer: TypeAlias = ToDevice | ToHost
 
 def to_host(device: int, host: int, size: int) -> list[Transfer]:
     """The transfers of any number of bytes."""
-    step = _PIECES_OF_ORDER * PIECE_BYTES
+    step = _SLOTS * PIECE_BYTES
     return [ToHost(device + at, host + at, min(step, size - at)) for at in range(0, size, step)]
 
 
@@ -166,18 +164,10 @@ def _send(transfer: ToDevice, slot: _Slot, stream: int) -> None:
 
 
 def _fetch(transfer: ToHost, slots: Sequence[_Slot], stream: int) -> None:
-    """While one piece is copied, the next ones are under way."""
+    """All pieces are under way before the first of them is copied."""
     pieces = [(at, min(PIECE_BYTES, transfer.size - at)) for at in range(0, transfer.size, PIECE_BYTES)]
-
-    def begin(number: int) -> None:
-        at, size = pieces[number]
-        slot = slots[number % _SLOTS]
+    for slot, (at, size) in zip(slots, pieces, strict=False):
         driver.copy_to_host(slot.wait(), transfer.device + at, size, stream)
         driver.record(slot.event, stream)
-
-    for number in range(min(_SLOTS, len(pieces))):
-        begin(number)
-    for number, (at, size) in enumerate(pieces):
-        copy(transfer.host + at, slots[number % _SLOTS].wait(), size)
-        if number + _SLOTS < len(pieces):
-            begin(number + _SLOTS)
+    for slot, (at, size) in zip(slots, pieces, strict=False):
+        copy(transfer.host + at, slot.wait(), size)
