@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run by `nox -s bench`; the package says how to use it by hand. `codecs` and `s4fs` behind it have their own."""
+"""`python -m benchmarks`: run by `nox -s bench`; see the package for how to use it by hand. `codecs` and `s4fs` in front have their own."""
 
 import argparse
 import os
@@ -13,14 +13,16 @@ from servers.stores import EMBEDDED
 from benchmarks import load, page, screen
 from benchmarks.aims import with_peaks
 from benchmarks.codecs import command as codecs
-from benchmarks.filesystems import command as filesystems
 from benchmarks.rounds import Clock, OutOfTimeError, Plan, measure, note
 from benchmarks.rows import ROWS
+from benchmarks.s4fs import command as s4fs
 from benchmarks.samples import Run
 from benchmarks.targets import starters
 
 STORES = (EMBEDDED, "versitygw", "minio")
 UNFINISHED = 3
+OTHERS = {"codecs": codecs.main, "s4fs": s4fs.main}
+"""Benchmarks that are chosen by the first argument."""
 console = Console(width=220)
 
 
@@ -87,5 +89,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    own = {"codecs": codecs.main, "s4fs": filesystems.main}.get(sys.argv[1] if len(sys.argv) > 1 else "")
-    sys.exit(own(sys.argv[2:]) if own else main())
+    ours = OTHERS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    sys.exit(ours(sys.argv[2:]) if ours else main())

@@ -1,9 +1,9 @@
 """A network link between a store and who uses it: a TCP proxy, in a process of its own, that delays or paces what passes.
 
 A delay holds every piece back for half the round trip in each direction, in order and without a bound on what is under way, as
-distance does. A pace lets each direction pass so many bytes a second, all connections together; the bytes are moved by the kernel
-(splice), so that the proxy takes next to nothing of the machine that it shares with what is measured. A link without a pace sees what
-passes, and counts requests.
+distance does. A pace lets each direction pass so many bytes a second, all connections together. Where there is a pace and no delay, the
+bytes are moved by the kernel (splice), so that the proxy takes next to nothing of the machine that it shares with what is measured; any
+other link sees what passes, and counts requests and bytes.
 """
 
 import argparse
@@ -21,14 +21,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from servers.process import HOST
 from servers.stores import Store
 
 PIECE = 256 * 1024
 _REQUEST_LINE = re.compile(rb"^(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
-RECEIVED = "received"
 _PIPE_BYTES = 1 << 20
 _QUEUE_SECONDS = 0.02
 """What a link carries at once after it stood still: without it, every moment in which the proxy does not run would be bandwidth lost."""
@@ -63,6 +61,21 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """What a link has carried."""
+
+    requests: Counter[str]
+    sent: int
+    """Bytes to the store, heads included."""
+    received: int
+    """Bytes from it that were delivered."""
+
+    def since(self, earlier: "Passed") -> "Passed":
+        """What was carried after `earlier`."""
+        return Passed(self.requests - earlier.requests, self.sent - earlier.sent, self.received - earlier.received)
+
+
+@dataclass(frozen=True, slots=True)
 class Far:
     """A store at the far end of a link, for whoever uses it from now on; the way behind it stays short."""
 
@@ -72,17 +85,13 @@ class Far:
 
     def requests(self) -> Counter[str]:
         """Requests that passed so far: by HTTP method, those that name no key but read as LIST."""
-        counts = self._counts()
-        del counts[RECEIVED]
-        return counts
+        return self.passed().requests
 
-    def received(self) -> int:
-        """Bytes of answers that passed so far, heads included."""
-        return self._counts()[RECEIVED]
-
-    def _counts(self) -> Counter[str]:
+    def passed(self) -> "Passed":
+        """All that passed so far."""
         with socket.create_connection((HOST, self.control), timeout=_STOP_SECONDS) as asking:
-            return Counter(json.loads(asking.makefile("rb").read()))
+            told = json.loads(asking.makefile("rb").read())
+        return Passed(Counter(told["requests"]), told["sent"], told["received"])
 
 
 @contextlib.contextmanager
@@ -92,10 +101,9 @@ def linked(store: Store, link: Link) -> Iterator[Far]:
     Raises:
         RuntimeError: the proxy did not start.
     """
-    assert store.endpoint is not None, "a link needs a store that is a server"
-    port = urlsplit(store.endpoint).port
+    assert store.process is not None, "a link needs a store that is a server"
     shape = ("--round-trip-ms", str(link.round_trip_ms), "--mb-per-second", str(link.mb_per_second))
-    command = [sys.executable, "-m", "benchmarks.link", str(port), *shape]
+    command = [sys.executable, "-m", "benchmarks.link", str(store.process.port), *shape]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
         try:
@@ -103,8 +111,8 @@ def linked(store: Store, link: Link) -> Iterator[Far]:
             told = process.stdout.readline()
             if not told:
                 raise RuntimeError("the link did not start")
-            here, control = map(int, told.split())
-            endpoint = f"http://{HOST}:{here}"
+            port, control = map(int, told.split())
+            endpoint = f"http://{HOST}:{port}"
             yield Far(replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint), control)
         finally:
             process.terminate()
@@ -131,6 +139,9 @@ class Proxy:
     paces: tuple[Pace, Pace] | None
     """To the store and from it."""
     counts: Counter[str] = field(default_factory=Counter)
+    carried: list[int] = field(default_factory=lambda: [0, 0])
+    """Bytes to the store and from it."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def serve(self, client: socket.socket) -> None:
         """Carry one connection, in threads of its own."""
@@ -138,51 +149,53 @@ class Proxy:
         for one in (client, store):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink, direction in ((client, store, 0), (store, client, 1)):
-            if self.paces is not None:
+            if self.paces is not None and not self.delay:
                 _begin(_move, source, sink, self.paces[direction])
                 continue
             pieces: Pieces = queue.SimpleQueue()
-            _begin(self._collect, source, pieces, answers=source is store)
-            _begin(_deliver, pieces, sink)
+            _begin(self._collect, source, pieces, self.counts if source is client else Counter())
+            _begin(self._deliver, pieces, sink, direction)
 
     def tell(self, control: socket.socket) -> None:
         """Answer every connection with the counts."""
         while True:
             asking, _ = control.accept()
             with asking:
-                asking.sendall(json.dumps(self.counts).encode())
+                told = {"requests": self.counts, "sent": self.carried[0], "received": self.carried[1]}
+                asking.sendall(json.dumps(told).encode())
 
-    def _collect(self, source: socket.socket, pieces: "Pieces", *, answers: bool) -> None:
+    def _collect(self, source: socket.socket, pieces: "Pieces", counts: Counter[str]) -> None:
         data = b"begin"
         while data:
             try:
                 data = source.recv(PIECE)
             except OSError:
                 data = b""
-            if answers:
-                self.counts[RECEIVED] += len(data)
-            elif found := kind(data):
-                self.counts[found] += 1
+            if found := kind(data):
+                counts[found] += 1
             pieces.put((time.monotonic() + self.delay, data))
+
+    def _deliver(self, pieces: "Pieces", sink: socket.socket, direction: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = pieces.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                if self.paces is not None:
+                    self.paces[direction].carry(len(data))
+                with self._lock:
+                    self.carried[direction] += len(data)
+                sink.sendall(data)
 
 
 Pieces = queue.SimpleQueue[tuple[float, bytes]]
 """When to deliver it, and what; empty at the end."""
 
 
-def _begin(work: Callable[..., None], *arguments: object, **options: object) -> None:
-    threading.Thread(target=work, args=arguments, kwargs=options, daemon=True).start()
-
-
-def _deliver(pieces: Pieces, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            due, data = pieces.get()
-            time.sleep(max(0.0, due - time.monotonic()))
-            if not data:
-                sink.shutdown(socket.SHUT_WR)
-                return
-            sink.sendall(data)
+def _begin(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
 def _move(source: socket.socket, sink: socket.socket, pace: Pace) -> None:
