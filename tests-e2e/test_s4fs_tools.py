@@ -1,208 +1,246 @@
-"""Tools of data people at their defaults, over `s4://`: the same answers as over local files, and only the bytes they need."""
+"""Data tools at their default settings read and write through s4fs: flights as Parquet, CSV and JSON lines, and arrays."""
 
-import json
+import io
+import multiprocessing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import fsspec
+import dask
+import dask.dataframe
+import duckdb
+import flights
 import fsspec.generic
-import numpy
-import pandas
-import pyarrow
+import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow.csv
 import pyarrow.dataset
-import pyarrow.fs
 import pyarrow.parquet
 import pytest
-from clients.filesystems import filesystem, storage_options
-from datasets import flights
+import zarr
+from benchmarks.link import Far, Link, linked
+from clients.filesystem import s3_options, s4, s4_options
+from servers.gateways import Gateway
 from servers.stores import Store
 
-# The bytes are the tools' own; one store is enough, MinIO has the contract.
-pytestmark = pytest.mark.servers("versitygw")
-
-ROW_GROUP = 40_000
+pytestmark = [
+    pytest.mark.servers("versitygw"),
+    # What dask does with pandas is not ours to mend.
+    pytest.mark.filterwarnings("ignore:The inplace keyword"),
+]
 JSON_ROWS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Flights:
-    """The flights in a bucket, and as they were."""
-
-    bucket: str
-    table: pyarrow.Table
-    options: dict[str, Any]
-    folder: Path
-
-    def url(self, name: str) -> str:
-        return f"s4://{self.bucket}/{name}"
+ROW_GROUP = 20_000
+JULY = 29_425
+"""Flights in July."""
+FILES = ("flights.parquet", "flights.csv", "flights.jsonl")
+WRITERS = ("s4fs", "gateway")
 
 
 @pytest.fixture(scope="module")
-def data(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flights]:
-    """CSV, JSON lines, and Parquet of several row groups, put there by s4fs."""
-    folder, bucket = tmp_path_factory.mktemp("flights"), "s4fs-tools"
-    csv, table = flights(folder)
-    pyarrow.parquet.write_table(table, folder / "flights.parquet", row_group_size=ROW_GROUP)
-    table.slice(0, JSON_ROWS).to_pandas().to_json(folder / "flights.jsonl", orient="records", lines=True, date_format="iso")
-    store.behind.client.create_bucket(Bucket=bucket)
-    filesystem(store).put([str(csv), str(folder / "flights.parquet"), str(folder / "flights.jsonl")], f"{bucket}/")
-    yield Flights(bucket, table, storage_options(store), folder)
-    store.behind.remove_bucket(bucket)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flights as files."""
+    made = tmp_path_factory.mktemp("flights")
+    csv = flights.flights_csv(made)
+    flights.write_parquet(csv, made / "flights.parquet", row_group_size=ROW_GROUP)
+    flights.write_json_lines(csv, made / "flights.jsonl", rows=JSON_ROWS)
+    return made
 
 
-def test_pandas(data: Flights) -> None:
-    """Parquet, CSV and JSON lines come back as from local files, and tables written are those read, whole and by column."""
-    frame = data.table.to_pandas()
-    read = pandas.read_parquet(data.url("flights.parquet"), storage_options=data.options)
-    pandas.testing.assert_frame_equal(read, pandas.read_parquet(data.folder / "flights.parquet"))
-    read = pandas.read_csv(data.url("flights.csv"), storage_options=data.options)
-    pandas.testing.assert_frame_equal(read, pandas.read_csv(data.folder / "flights.csv"))
-    lines = pandas.read_json(data.url("flights.jsonl"), lines=True, storage_options=data.options)
-    pandas.testing.assert_frame_equal(lines, pandas.read_json(data.folder / "flights.jsonl", lines=True))
-    frame.to_parquet(data.url("written.parquet"), storage_options=data.options)
-    frame[:50_000].to_csv(data.url("written.csv.gz"), index=False, storage_options=data.options)
-    columns = ["carrier", "dep_delay"]
-    again = pandas.read_parquet(data.url("written.parquet"), columns=columns, storage_options=data.options)
-    pandas.testing.assert_frame_equal(again, frame[columns])
-    assert len(pandas.read_csv(data.url("written.csv.gz"), storage_options=data.options)) == 50_000
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> pd.DataFrame:
+    """The flights as pandas reads them from the local file."""
+    return pd.read_parquet(folder / "flights.parquet")
 
 
-def test_pyarrow_reads_only_what_it_needs(data: Flights, store: Store) -> None:
-    """Columns and row groups that are not wanted are not fetched: the store sends a fraction of the object."""
-    fs = filesystem(store)
-    sent = _counting(fs)
-    dataset = pyarrow.dataset.dataset(f"{data.bucket}/flights.parquet", filesystem=fs, format="parquet")
-    found = dataset.to_table(columns=["carrier", "arr_delay"], filter=pyarrow.dataset.field("month") == 6)
-    expected = data.table.filter(pyarrow.compute.field("month") == 6).select(["carrier", "arr_delay"])
-    assert found.equals(expected)
-    assert sum(sent) < 0.35 * fs.info(f"{data.bucket}/flights.parquet")["s4_stored_size"]
+@pytest.fixture(scope="module")
+def buckets(store: Store, gateway: Gateway, folder: Path) -> Iterator[dict[str, str]]:
+    """By writer: a bucket that has the files."""
+    names = {writer: f"flights-{writer}" for writer in WRITERS}
+    for name in names.values():
+        gateway.client().create_bucket(Bucket=name)
+    fs = s4(store)
+    for file in FILES:
+        fs.put_file(str(folder / file), f"{names['s4fs']}/{file}")
+        gateway.client().upload_file(str(folder / file), names["gateway"], file)
+    yield names
+    for name in names.values():
+        store.behind.remove_bucket(name)
 
 
-def test_pyarrow_writes_partitions(data: Flights, store: Store) -> None:
-    """A partitioned dataset is written and found again, directory by directory."""
-    fs = filesystem(store)
-    small = data.table.slice(0, 60_000).select(["month", "carrier", "distance"])
-    target = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
-    pyarrow.dataset.write_dataset(
-        small, f"{data.bucket}/parts", filesystem=target, format="parquet", partitioning=["carrier"], partitioning_flavor="hive"
-    )
-    dataset = pyarrow.dataset.dataset(f"{data.bucket}/parts", filesystem=fs, format="parquet", partitioning="hive")
-    found = dataset.to_table(filter=pyarrow.dataset.field("carrier") == "UA", columns=["month", "distance"])
-    assert found.num_rows == small.filter(pyarrow.compute.field("carrier") == "UA").num_rows
-    assert len(fs.glob(f"{data.bucket}/parts/carrier=*")) == len(set(small["carrier"].to_pylist()))
+@pytest.fixture(params=WRITERS)
+def bucket_of_flights(request: pytest.FixtureRequest, buckets: dict[str, str]) -> str:
+    """The bucket of each writer."""
+    return buckets[request.param]
 
 
-def test_polars(data: Flights, store: Store) -> None:
-    """Polars reads Parquet and CSV through fsspec, and scans a dataset lazily."""
-    import polars
-
-    fs = filesystem(store)
-    with fs.open(data.url("flights.parquet")) as file:
-        frame = polars.read_parquet(file, columns=["carrier", "distance"])
-    assert frame.to_arrow()["distance"].to_pylist() == data.table["distance"].to_pylist()
-    with fs.open(data.url("flights.csv")) as file:
-        assert polars.read_csv(file, null_values="NA").height == data.table.num_rows
-    lazy = polars.scan_pyarrow_dataset(pyarrow.dataset.dataset(f"{data.bucket}/flights.parquet", filesystem=fs, format="parquet"))
-    top = lazy.group_by("carrier").agg(polars.len()).sort("len").collect()
-    assert top["len"].sum() == data.table.num_rows
-    with fs.open(data.url("polars.parquet"), "wb") as file:
-        frame.write_parquet(file)
-    assert pandas.read_parquet(data.url("polars.parquet"), storage_options=data.options).shape == frame.shape
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Two processes that share nothing with this one, as Dask's workers do."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
-def test_duckdb(data: Flights, store: Store) -> None:
-    """DuckDB queries Parquet, CSV and JSON over a registered file system, and writes back."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        connection.register_filesystem(filesystem(store))
-        for name in ("flights.parquet", "flights.csv"):
-            count = connection.execute(f"SELECT count(*), sum(distance) FROM '{data.url(name)}'").fetchone()
-            assert count == (data.table.num_rows, pyarrow.compute.sum(data.table["distance"]).as_py())
-        assert connection.execute(f"SELECT count(*) FROM read_json_auto('{data.url('flights.jsonl')}')").fetchone() == (JSON_ROWS,)
-        connection.execute(
-            f"COPY (SELECT carrier, month FROM '{data.url('flights.parquet')}' WHERE month = 2) TO '{data.url('duck.parquet')}'"
-        )
-        months = connection.execute(f"SELECT DISTINCT month FROM '{data.url('duck.parquet')}'").fetchall()
-    assert months == [(2,)]
+def test_objects_take_less_room_than_their_files(store: Store, buckets: dict[str, str], folder: Path) -> None:
+    """What is read below really lies compressed, and s4fs tells the sizes of the files."""
+    for writer, bucket in buckets.items():
+        entries = {entry["name"].rpartition("/")[2]: entry["size"] for entry in s4(store).ls(bucket)}
+        assert (writer, entries) == (writer, {file: (folder / file).stat().st_size for file in FILES})
+        for file, most in (("flights.csv", 0.3), ("flights.jsonl", 0.2), ("flights.parquet", 1.0)):
+            assert store.behind.size(bucket, file) < most * (folder / file).stat().st_size
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of pandas, about what Dask does
-def test_dask(data: Flights) -> None:
-    """Dask reads Parquet and CSV in several processes, and writes a directory of parts."""
-    import dask.dataframe
-
-    frame = dask.dataframe.read_parquet(data.url("flights.parquet"), split_row_groups=True, storage_options=data.options)
-    assert frame.npartitions > 4
-    total = frame.distance.sum().compute(scheduler="processes", num_workers=2)
-    assert total == pyarrow.compute.sum(data.table["distance"]).as_py()
-    text = dask.dataframe.read_csv(data.url("flights.csv"), blocksize=8_000_000, assume_missing=True, storage_options=data.options)
-    assert len(text) == data.table.num_rows
-    frame[["carrier", "month"]].to_parquet(data.url("dask"), storage_options=data.options)
-    again = dask.dataframe.read_parquet(data.url("dask"), storage_options=data.options)
-    assert len(again) == data.table.num_rows
+def test_pandas_parquet(store: Store, bucket_of_flights: str, expected: pd.DataFrame) -> None:
+    """The whole table, and columns of the rows that a filter picks."""
+    path, options = f"s4://{bucket_of_flights}/flights.parquet", s4_options(store)
+    pd.testing.assert_frame_equal(pd.read_parquet(path, storage_options=options), expected)
+    picked = pd.read_parquet(path, storage_options=options, columns=["carrier", "distance"], filters=[("month", "==", 7)])
+    pd.testing.assert_frame_equal(picked, expected[expected.month == 7][["carrier", "distance"]].reset_index(drop=True))
 
 
-def test_zarr(data: Flights) -> None:
-    """A Zarr array, sharded and not, is written and read chunk by chunk."""
-    import zarr
-
-    values = numpy.arange(400 * 300, dtype="i4").reshape(400, 300)
-    for name, shards in (("plain.zarr", None), ("sharded.zarr", (200, 300))):
-        store = zarr.storage.FsspecStore.from_url(data.url(name), storage_options={**data.options, "asynchronous": True})
-        array = zarr.create_array(store, shape=values.shape, chunks=(50, 60), shards=shards, dtype="i4")
-        array[:] = values
-        again = zarr.open_array(zarr.storage.FsspecStore.from_url(data.url(name), storage_options=data.options, read_only=True), mode="r")
-        assert numpy.array_equal(again[70:130, 10:200], values[70:130, 10:200])
-        assert numpy.array_equal(again[:], values)
+def test_pandas_csv_and_json_lines(store: Store, bucket_of_flights: str, folder: Path) -> None:
+    """Text is the text of the file."""
+    options = s4_options(store)
+    csv = pd.read_csv(f"s4://{bucket_of_flights}/flights.csv", storage_options=options)
+    pd.testing.assert_frame_equal(csv, pd.read_csv(folder / "flights.csv"))
+    lines = pd.read_json(f"s4://{bucket_of_flights}/flights.jsonl", lines=True, storage_options=options)
+    pd.testing.assert_frame_equal(lines, pd.read_json(folder / "flights.jsonl", lines=True))
 
 
-def test_rsync(data: Flights, tmp_path: Path) -> None:
-    """A folder is mirrored into the bucket; what is there already is not sent again, and what is gone is deleted."""
-    for number in range(5):
-        (tmp_path / f"{number}.txt").write_text(f"{number}" * 1000)
-    fsspec.generic.set_generic_fs("s4", **data.options)
-    fsspec.generic.set_generic_fs("file")
-
-    def mirror() -> None:
-        options = {"default_method": "generic"}
-        fsspec.generic.rsync(f"file://{tmp_path}", data.url("mirror"), delete_missing=True, inst_kwargs=options)
-
-    mirror()
-    fs = fsspec.filesystem("s4", **data.options)
-    first = {name: row["LastModified"] for name, row in fs.find(f"{data.bucket}/mirror", detail=True).items()}
-    assert len(first) == 5
-    (tmp_path / "4.txt").unlink()
-    (tmp_path / "0.txt").write_text("changed")
-    mirror()
-    fs.invalidate_cache()
-    second = {name: row["LastModified"] for name, row in fs.find(f"{data.bucket}/mirror", detail=True).items()}
-    assert sorted(second) == [f"{data.bucket}/mirror/{number}.txt" for number in range(4)]
-    assert [name for name in second if second[name] == first[name]] == [f"{data.bucket}/mirror/{number}.txt" for number in (1, 2, 3)] or (
-        fs.cat_file(f"{data.bucket}/mirror/0.txt") == b"changed"
-    )
+@pytest.fixture(scope="module")
+def far(store: Store) -> Iterator[Far]:
+    """The store at the end of a link that counts."""
+    with linked(store, Link("counted")) as link:
+        yield link
 
 
-def test_lines_of_json(data: Flights) -> None:
-    """`fsspec.open` gives text by lines, as scripts read JSON lines."""
-    with fsspec.open(data.url("flights.jsonl"), "rt", **data.options) as file:
-        rows = [json.loads(line) for line in file]
-    assert len(rows) == JSON_ROWS
+def test_pyarrow_dataset_reads_what_it_needs(store: Store, far: Far, bucket_of_flights: str, expected: pd.DataFrame) -> None:
+    """Columns and row groups that are not asked for stay in the store."""
+    path = f"{bucket_of_flights}/flights.parquet"
+    dataset = pyarrow.dataset.dataset(path, filesystem=s4(store, far.store.endpoint), format="parquet")
+    before = far.passed()
+    july = dataset.to_table(columns=["dep_delay", "distance"], filter=pyarrow.dataset.field("month") == 7)
+    received = far.passed().since(before).received
+    pd.testing.assert_frame_equal(july.to_pandas(), expected[expected.month == 7][["dep_delay", "distance"]].reset_index(drop=True))
+    assert july.num_rows == JULY
+    assert received < store.behind.size(bucket_of_flights, "flights.parquet") / 2
 
 
-def _counting(fs: Any) -> list[int]:
-    """What the store sends from now on, body by body."""
-    sent: list[int] = []
-    call = fs.fs._call_s3
+def test_pyarrow_csv_in_a_stream(store: Store, bucket_of_flights: str, folder: Path) -> None:
+    """An open file is a source of pyarrow's streaming reader."""
+    with s4(store).open(f"{bucket_of_flights}/flights.csv", "rb") as file:
+        assert pyarrow.csv.read_csv(file).equals(flights.read_csv(folder / "flights.csv"))
 
-    async def counted(method: str, *arguments: Any, **options: Any) -> Any:
-        answer = await call(method, *arguments, **options)
-        if method == "get_object":
-            sent.append(answer["ContentLength"])
-        return answer
 
-    fs.fs._call_s3 = counted
-    return sent
+def test_polars(store: Store, bucket_of_flights: str, expected: pd.DataFrame) -> None:
+    """Open files, eager and lazily over a dataset, with a filter that is pushed down."""
+    fs = s4(store)
+    with fs.open(f"{bucket_of_flights}/flights.parquet") as file:
+        assert pl.read_parquet(file, columns=["distance"])["distance"].sum() == expected.distance.sum()
+    with fs.open(f"{bucket_of_flights}/flights.csv") as file:
+        assert pl.read_csv(file, null_values="NA")["distance"].sum() == expected.distance.sum()
+    with fs.open(f"{bucket_of_flights}/flights.jsonl") as file:
+        assert len(pl.read_ndjson(file)) == JSON_ROWS
+    dataset = pyarrow.dataset.dataset(f"{bucket_of_flights}/flights.parquet", filesystem=fs)
+    july = pl.scan_pyarrow_dataset(dataset).filter(pl.col("month") == 7).select(pl.col("dep_delay").mean()).collect()
+    assert july.item() == pytest.approx(expected[expected.month == 7].dep_delay.mean())
+
+
+def test_duckdb(store: Store, bucket_of_flights: str, expected: pd.DataFrame) -> None:
+    """SQL over all three formats, projections and filters pushed down, and a table written."""
+    path = f"s4://{bucket_of_flights}"
+    with duckdb.connect() as db:
+        db.register_filesystem(s4(store))
+        counts = db.sql(f"SELECT carrier, count(*) FROM read_parquet('{path}/flights.parquet') WHERE month = 7 GROUP BY ALL").fetchall()
+        assert dict(counts) == expected[expected.month == 7].carrier.value_counts().to_dict()
+        assert db.sql(f"SELECT sum(distance) FROM read_csv('{path}/flights.csv', nullstr = 'NA')").fetchall() == [
+            (expected.distance.sum(),)
+        ]
+        assert db.sql(f"SELECT count(*) FROM read_json('{path}/flights.jsonl')").fetchall() == [(JSON_ROWS,)]
+        db.sql(f"COPY (SELECT * FROM read_parquet('{path}/flights.parquet') WHERE month = 7) TO '{path}/july.parquet' (FORMAT parquet)")
+        assert db.sql(f"SELECT count(*) FROM '{path}/july.parquet'").fetchall() == [(JULY,)]
+    s4(store).rm(f"{bucket_of_flights}/july.parquet")
+
+
+def test_dask_with_several_workers(store: Store, buckets: dict[str, str], workers: ProcessPoolExecutor, expected: pd.DataFrame) -> None:
+    """Partitions are read and written by processes that each make the file system anew from what was pickled."""
+    path, options = f"s4://{buckets['gateway']}", s4_options(store)
+    with dask.config.set(scheduler="processes", pool=workers, num_workers=2):
+        table = dask.dataframe.read_parquet(f"{path}/flights.parquet", storage_options=options, split_row_groups=4)
+        assert table.npartitions > 2
+        assert table.groupby("carrier").distance.sum().compute().to_dict() == expected.groupby("carrier").distance.sum().to_dict()
+        text = dask.dataframe.read_csv(f"{path}/flights.csv", storage_options=options, blocksize=8 << 20, usecols=["distance"])
+        assert text.npartitions == 4
+        assert text.distance.sum().compute() == expected.distance.sum()
+        lines = dask.dataframe.read_json(f"{path}/flights.jsonl", lines=True, blocksize=2 << 20, storage_options=options)
+        assert len(lines) == JSON_ROWS
+        table[["carrier", "month"]].to_parquet(f"{path}/by-dask", storage_options=options)
+    written = pd.read_parquet(f"{path}/by-dask", storage_options=options)
+    pd.testing.assert_frame_equal(written.reset_index(drop=True), expected[["carrier", "month"]])
+
+
+def test_zarr(store: Store, bucket: str) -> None:
+    """An array of zarr 3, chunk by chunk, through the asynchronous face; a part is read without the rest."""
+    values = np.arange(2_000_000, dtype="i4").reshape(2000, 1000)
+    target = zarr.storage.FsspecStore.from_url(f"s4://{bucket}/array.zarr", storage_options=s4_options(store))
+    array = zarr.create_array(store=target, shape=values.shape, chunks=(250, 500), dtype=values.dtype, compressors=None)
+    array[:] = values
+    again = zarr.storage.FsspecStore.from_url(f"s4://{bucket}/array.zarr", storage_options=s4_options(store), read_only=True)
+    found = zarr.open_array(again, mode="r")
+    assert (found[240:260, 490:510] == values[240:260, 490:510]).all()
+    assert (found[:] == values).all()
+    assert sum(store.behind.size(bucket, key) for key in store.behind.keys(bucket)) < values.nbytes / 2
+
+
+def test_rsync(store: Store, bucket: str, tmp_path: Path) -> None:
+    """A tree goes there and back; what is equal is not sent again, what is gone is removed."""
+    tree, back = tmp_path / "tree", tmp_path / "back"
+    files = {"a.txt": b"a" * 100_000, "deep/er/b.txt": b"b" * 10, "deep/empty": b""}
+    for name, body in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(body)
+    kwargs = {"default_method": "options", "storage_options": {"s4": s4_options(store)}}
+    there = f"s4://{bucket}/tree"
+    assert len(fsspec.generic.rsync(f"file://{tree}", there, inst_kwargs=kwargs)) == len(files)
+    assert fsspec.generic.rsync(f"file://{tree}", there, inst_kwargs=kwargs) == {}
+    assert len(fsspec.generic.rsync(there, f"file://{back}", inst_kwargs=kwargs)) == len(files)
+    assert {name: (back / name).read_bytes() for name in files} == files
+    (tree / "a.txt").unlink()
+    (tree / "deep/er/b.txt").write_bytes(b"longer than before")
+    assert len(fsspec.generic.rsync(f"file://{tree}", there, delete_missing=True, inst_kwargs=kwargs)) == 1
+    assert sorted(s4(store).find(f"{bucket}/tree")) == [f"{bucket}/tree/deep/empty", f"{bucket}/tree/deep/er/b.txt"]
+    assert s4(store).cat_file(f"{bucket}/tree/deep/er/b.txt") == b"longer than before"
+
+
+def test_parquet_back_and_forth_with_the_gateway(store: Store, gateway: Gateway, bucket: str, expected: pd.DataFrame) -> None:
+    """What pandas writes on one side it reads on the other, and both tell the same size and ETag."""
+    s4_side, s3_side = s4_options(store), s3_options(gateway)
+    expected.to_parquet(f"s4://{bucket}/by-s4fs.parquet", storage_options=s4_side)
+    expected.to_parquet(f"s3://{bucket}/by-gateway.parquet", storage_options=s3_side)
+    pd.testing.assert_frame_equal(pd.read_parquet(f"s3://{bucket}/by-s4fs.parquet", storage_options=s3_side), expected)
+    pd.testing.assert_frame_equal(pd.read_parquet(f"s4://{bucket}/by-gateway.parquet", storage_options=s4_side), expected)
+    for key in ("by-s4fs.parquet", "by-gateway.parquet"):
+        through, straight = gateway.client().head_object(Bucket=bucket, Key=key), s4(store).info(f"{bucket}/{key}")
+        assert (key, through["ContentLength"], through["ETag"].strip('"')) == (key, straight["size"], straight["ETag"].strip('"'))
+
+
+def test_text_mode_and_compression_inference(store: Store, bucket: str, folder: Path) -> None:
+    """fsspec.open with text and gzip on top, as pandas.to_csv(".csv.gz") uses it."""
+    frame = pd.read_csv(folder / "flights.csv", nrows=1000)
+    options = s4_options(store)
+    frame.to_csv(f"s4://{bucket}/some.csv.gz", index=False, storage_options=options)
+    pd.testing.assert_frame_equal(pd.read_csv(f"s4://{bucket}/some.csv.gz", storage_options=options), frame)
+    with fsspec.open(f"s4://{bucket}/some.csv.gz", "rt", compression="gzip", **options) as file:
+        assert pd.read_csv(io.StringIO(file.read())).shape == frame.shape
+
+
+def test_two_tools_share_one_file_system(store: Store, bucket_of_flights: str, expected: pd.DataFrame) -> None:
+    """Threads of one process use one instance at once."""
+    dataset = pyarrow.dataset.dataset(f"{bucket_of_flights}/flights.parquet", filesystem=s4(store))
+
+    @dask.delayed
+    def flown(month: int) -> int:
+        return int(dataset.count_rows(filter=pyarrow.dataset.field("month") == month))
+
+    with dask.config.set(scheduler="threads", num_workers=4):
+        assert list(dask.compute(*map(flown, range(1, 13)))) == expected.month.value_counts().sort_index().to_list()
