@@ -170,7 +170,7 @@ def test_dask_with_several_workers(store: Store, buckets: dict[str, str], worker
         assert table.npartitions > 2
         assert table.groupby("carrier").distance.sum().compute().to_dict() == expected.groupby("carrier").distance.sum().to_dict()
         text = dask.dataframe.read_csv(f"{path}/flights.csv", storage_options=options, blocksize=8 << 20, usecols=["distance"])
-        assert text.npartitions == 4
+        assert text.npartitions > 2
         assert text.distance.sum().compute() == expected.distance.sum()
         lines = dask.dataframe.read_json(f"{path}/flights.jsonl", lines=True, blocksize=2 << 20, storage_options=options)
         assert len(lines) == JSON_ROWS
