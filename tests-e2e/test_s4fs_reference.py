@@ -1,79 +1,101 @@
-"""s4fs and the reference's s4fs 1.5.1 over one bucket: each reads what the other writes."""
+"""What s4fs writes the reference's s4fs 1.5.1 reads, and the other way round, both straight in the store; a gateway shows the same."""
 
 import hashlib
-import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.filesystems import filesystem
-from clients.multipart import MIB
-from programs import program
+from clients.filesystem import s4
+from clients.reference import read_by_the_reference, write_by_the_reference
 from s4_codecs.testing.workloads import WORKLOADS
-from servers.stores import ACCESS_KEY, SECRET_KEY, Store
-from test_reference import RANGES, read_by_the_reference
+from servers.gateways import Gateway
+from servers.stores import Store
 
-pytestmark = pytest.mark.servers("versitygw")
+pytestmark = pytest.mark.servers("versitygw", "minio")
 
-WRITER = Path(__file__).parent / "clients" / "reference_writer.py"
-LOG, NOISE = WORKLOADS["log"](20 * MIB), WORKLOADS["noise"](12 * MIB)
+MIB = 1 << 20
+LOG, NOISE = WORKLOADS["log"](24 * MIB), WORKLOADS["noise"](20 * MIB)
+RANGES = [[0, 10], [1000, 70_000], [MIB - 5, MIB + 5], [5 * MIB - 100, 5 * MIB + 100]]
 BODIES = {
-    "empty": b"",
     "one frame": LOG[:200_000],
-    "frames": LOG[: 7 * MIB],
-    "large": LOG,
+    "framed": LOG[: 7 * MIB],
+    "framed, larger": LOG,
     "noise": NOISE[:100_000],
     "long noise": NOISE,
     "half and half": LOG[: 6 * MIB] + NOISE[: 6 * MIB],
+    "empty": b"",
 }
 
 
-@pytest.fixture
-def root(store: Store, bucket_name: str) -> Iterator[str]:
-    """A bucket of the store's own."""
-    store.behind.client.create_bucket(Bucket=bucket_name)
-    yield bucket_name
-    store.behind.remove_bucket(bucket_name)
-
-
-def test_the_reference_reads_what_s4fs_writes(store: Store, root: str) -> None:
-    """Objects piped, streamed and copied have the right size, every byte and every range for the reference's readers."""
-    python = program("reference")
-    fs = filesystem(store)
-    bodies: dict[str, bytes] = {}
+def test_the_reference_reads_what_we_write(store: Store, gateway: Gateway, bucket: str) -> None:
+    """Piped at once and streamed in parts: size, every byte and ranges are right, and so they are through a gateway, ETag included."""
+    fs = s4(store)
+    bodies = {}
     for key, body in BODIES.items():
-        fs.pipe_file(f"{root}/{key}", body)
-        with fs.open(f"{root}/streamed {key}", "wb") as file:
+        fs.pipe_file(f"{bucket}/{key}", body)
+        with fs.open(f"{bucket}/streamed {key}", "wb") as file:
             for start in range(0, len(body), MIB):
                 file.write(body[start : start + MIB])
-        fs.cp_file(f"{root}/{key}", f"{root}/copy of {key}")
-        bodies |= {key: body, f"streamed {key}": body, f"copy of {key}": body}
-    told = read_by_the_reference(python, store, [f"{root}/{key}" for key in bodies])
+        bodies |= {key: body, f"streamed {key}": body}
+    fs.cp_file(f"{bucket}/framed, larger", f"{bucket}/copy")
+    bodies["copy"] = LOG
+    told = read_by_the_reference(store, [f"{bucket}/{key}" for key in bodies], RANGES)
     assert told["versions"] == ["1.5.1", "1.5.1"]
     for key, body in bodies.items():
-        found: dict[str, Any] = told["objects"][f"{root}/{key}"]
-        assert (key, found["size"]) == (key, len(body))
-        assert (key, found["sha256"]) == (key, hashlib.sha256(body).hexdigest())
-        assert found["ranges"] == [hashlib.sha256(body[start:stop]).hexdigest() for start, stop in RANGES if start < len(body)]
+        found = told["objects"][f"{bucket}/{key}"]
+        assert (key, found["size"], found["sha256"]) == (key, len(body), hashlib.sha256(body).hexdigest())
+        expected = [hashlib.sha256(body[start:stop]).hexdigest() for start, stop in RANGES if start < len(body)]
+        assert (key, found["ranges"]) == (key, expected)
+        if found["frames"] and len(body) > 4 * MIB:
+            assert (key, found["index"]["total_original_size"]) == (key, len(body))
+            assert (key, len(found["index"]["entries"])) == (key, found["frames"])
+        _same_through_a_gateway(gateway, fs, bucket, key, body)
 
 
-def test_s4fs_reads_what_the_reference_writes(store: Store, root: str, tmp_path: Path) -> None:
-    """Objects of the reference's s4fs have the right size, every byte and every range, with their sidecars and without."""
-    python = program("reference")
+def _same_through_a_gateway(gateway: Gateway, fs: Any, bucket: str, key: str, body: bytes) -> None:
+    answer = gateway.client().get_object(Bucket=bucket, Key=key)
+    assert (key, answer["Body"].read() == body, answer["ContentLength"]) == (key, True, len(body))
+    assert (key, answer["ETag"].strip('"')) == (key, fs.info(f"{bucket}/{key}")["ETag"].strip('"'))
+
+
+@pytest.mark.parametrize("codec", ["cpu-zstd", "passthrough"])
+def test_we_read_what_the_reference_writes(store: Store, bucket: str, tmp_path: Path, codec: str) -> None:
+    """With and without sidecars: sizes, every byte and ranges, in a listing and by name."""
+    files = {}
+    for number, (key, body) in enumerate(BODIES.items()):
+        local = tmp_path / str(number)
+        local.write_bytes(body)
+        files[f"{bucket}/{key}"] = local
+    write_by_the_reference(store, files, codec)
+    fs = s4(store)
+    assert {entry["name"]: entry["size"] for entry in fs.ls(bucket)} == {f"{bucket}/{key}": len(body) for key, body in BODIES.items()}
     for key, body in BODIES.items():
-        (tmp_path / key).write_bytes(body)
-    asked = {"endpoint": store.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "bucket": root, "folder": str(tmp_path)}
-    ended = subprocess.run([python, WRITER], input=json.dumps(asked).encode(), capture_output=True, timeout=240, check=False)
-    assert ended.returncode == 0, ended.stderr.decode()
-    for _ in ("with sidecars", "without"):
-        fs = filesystem(store)
-        assert {row["name"]: row["size"] for row in fs.ls(root)} == {f"{root}/{key}": len(body) for key, body in BODIES.items()}
-        for key, body in BODIES.items():
-            assert fs.cat_file(f"{root}/{key}") == body
-            for start, stop in RANGES:
-                assert fs.cat_file(f"{root}/{key}", start, stop) == body[start:stop]
-        for key in store.behind.keys(root):
-            if key.endswith(".s4index"):
-                store.behind.client.delete_object(Bucket=root, Key=key)
+        path = f"{bucket}/{key}"
+        assert (key, fs.info(path)["size"]) == (key, len(body))
+        assert (key, [bytes(fs.cat_file(path, start=start, end=stop)) for start, stop in RANGES]) == (
+            key,
+            [body[start:stop] for start, stop in RANGES],
+        )
+        assert (key, fs.cat_file(path) == body) == (key, True)
+        with fs.open(path, "rb") as file:
+            file.seek(max(0, len(body) - 100))
+            assert (key, file.read()) == (key, body[-100:])
+
+
+def test_what_the_reference_wrote_can_be_replaced_copied_and_removed(store: Store, bucket: str, tmp_path: Path) -> None:
+    """Its sidecars go with the objects: none is left to speak of a body that is gone."""
+    local = tmp_path / "log"
+    local.write_bytes(LOG)
+    write_by_the_reference(store, {f"{bucket}/{name}": local for name in ("replaced", "moved", "removed")})
+    fs = s4(store)
+    fs.pipe_file(f"{bucket}/replaced", b"short")
+    fs.mv(f"{bucket}/moved", f"{bucket}/there")
+    fs.rm(f"{bucket}/removed")
+    assert fs.ls(bucket, detail=False) == [f"{bucket}/replaced", f"{bucket}/there"]
+    assert fs.cat_file(f"{bucket}/replaced") == b"short"
+    assert fs.cat_file(f"{bucket}/there") == LOG
+    kept = store.behind.keys(bucket)
+    assert [key for key in kept if key.endswith(".s4index")] in ([], ["there.s4index"])
+    told = read_by_the_reference(store, [f"{bucket}/replaced", f"{bucket}/there"], RANGES)["objects"]
+    assert told[f"{bucket}/there"]["sha256"] == hashlib.sha256(LOG).hexdigest()
+    assert told[f"{bucket}/replaced"]["sha256"] == hashlib.sha256(b"short").hexdigest()
