@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.filesystem import s4
+from clients.filesystems import filesystem
 from s4_codecs.testing.workloads import WORKLOADS
 from s4_gateway.testing.weather.faults import READS, TABLE, WRITES, Kind
 from s4_gateway.testing.weather.sky import Sky, Strike
 from servers.behind import Stored
-from servers.process import HOST
 from servers.stores import Store
 from servers.weather import PLAYED, Weather
 
@@ -160,7 +159,7 @@ async def lanes(store: Store, bucket: str, tmp_path: Path) -> AsyncIterator[Sequ
     """All lanes, their objects in the store."""
     assert store.process is not None
     stored = {}
-    plain = s4(store)
+    plain = filesystem(store)
     for name, bodies in BODIES.items():
         pair = []
         for body in bodies:
@@ -172,7 +171,7 @@ async def lanes(store: Store, bucket: str, tmp_path: Path) -> AsyncIterator[Sequ
         for number in range(LANES):
             weather = Weather(store.process.port, Sky())
             await stack.enter_async_context(weather.over())
-            fs = s4(store, f"http://{HOST}:{weather.port}")
+            fs = filesystem(store, port=weather.port)
             lane = Lane(store, weather, fs, f"{bucket}/lane-{number}", tmp_path / str(number), stored)
             for name in BODIES:
                 await lane.put(name, 0)
@@ -258,7 +257,7 @@ def _write(lane: Lane, work: str, path: str) -> None:
 
 async def test_writes(store: Store, bucket: str, tmp_path: Path) -> None:
     """A write that ends well is there; one that fails has left what was there before or all of the new; nothing else is ever read."""
-    clear = s4(store)
+    clear = filesystem(store)
 
     async def play(lane: Lane, case: Case) -> None:
         path = lane.path(case.body)
@@ -288,13 +287,13 @@ def _content(fs: Any, path: str) -> bytes | None:
 
 def test_an_object_replaced_between_two_ranges(store: Store, bucket: str) -> None:
     """An open file reads on from the version that it began with, or says that the file has changed; a new one reads the new object."""
-    fs = s4(store)
+    fs = filesystem(store)
     path = f"{bucket}/key"
     for first, second in ((LOG, OTHER_LOG), (LOG, NOISE[: 9 * MIB]), (NOISE[: 9 * MIB], LOG)):
         fs.pipe_file(path, first)
         with fs.open(path, "rb") as file:
             assert file.read(1000) == first[:1000]
-            s4(store).pipe_file(path, second)
+            filesystem(store).pipe_file(path, second)
             file.seek(8 * MIB)
             assert _rest_or_error(file) in (first[8 * MIB : 8 * MIB + 1000], errno.ESTALE)
         assert fs.cat_file(path, start=8 * MIB, end=8 * MIB + 1000) == second[8 * MIB : 8 * MIB + 1000]

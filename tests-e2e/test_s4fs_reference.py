@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.filesystem import s4
+from clients.filesystems import filesystem
 from clients.reference import read_by_the_reference, write_by_the_reference
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.gateways import Gateway
@@ -29,7 +29,7 @@ BODIES = {
 
 def test_the_reference_reads_what_we_write(store: Store, gateway: Gateway, bucket: str) -> None:
     """Piped at once and streamed in parts: size, every byte and ranges are right, and so they are through a gateway, ETag included."""
-    fs = s4(store)
+    fs = filesystem(store)
     bodies = {}
     for key, body in BODIES.items():
         fs.pipe_file(f"{bucket}/{key}", body)
@@ -67,7 +67,7 @@ def test_we_read_what_the_reference_writes(store: Store, bucket: str, tmp_path: 
         local.write_bytes(body)
         files[f"{bucket}/{key}"] = local
     write_by_the_reference(store, files, codec)
-    fs = s4(store)
+    fs = filesystem(store)
     assert {entry["name"]: entry["size"] for entry in fs.ls(bucket)} == {f"{bucket}/{key}": len(body) for key, body in BODIES.items()}
     for key, body in BODIES.items():
         path = f"{bucket}/{key}"
@@ -87,7 +87,7 @@ def test_what_the_reference_wrote_can_be_replaced_copied_and_removed(store: Stor
     local = tmp_path / "log"
     local.write_bytes(LOG)
     write_by_the_reference(store, {f"{bucket}/{name}": local for name in ("replaced", "moved", "removed")})
-    fs = s4(store)
+    fs = filesystem(store)
     fs.pipe_file(f"{bucket}/replaced", b"short")
     fs.mv(f"{bucket}/moved", f"{bucket}/there")
     fs.rm(f"{bucket}/removed")

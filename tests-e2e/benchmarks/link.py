@@ -80,6 +80,8 @@ class Far:
     """A store at the far end of a link, for whoever uses it from now on; the way behind it stays short."""
 
     store: Store
+    port: int
+    """Of the near end, on this machine."""
     control: int
     """Port that tells the counts."""
 
@@ -113,7 +115,7 @@ def linked(store: Store, link: Link) -> Iterator[Far]:
                 raise RuntimeError("the link did not start")
             port, control = map(int, told.split())
             endpoint = f"http://{HOST}:{port}"
-            yield Far(replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint), control)
+            yield Far(replace(store, arguments=("--endpoint-url", endpoint), endpoint=endpoint), port, control)
         finally:
             process.terminate()
             process.wait(_STOP_SECONDS)

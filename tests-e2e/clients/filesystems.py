@@ -1,8 +1,9 @@
-"""s4fs straight over a store, past any gateway."""
+"""s4fs straight over a store, past any gateway, and s3fs over a gateway."""
 
 from typing import Any
 
 from s4fs import S4FileSystem
+from servers.gateways import Gateway
 from servers.stores import ACCESS_KEY, SECRET_KEY, Store
 
 
@@ -22,3 +23,8 @@ def filesystem(store: Store, *, port: int | None = None, **options: Any) -> S4Fi
     return S4FileSystem(
         **{"target_options": target_options(store, port=port), "write_enabled": True, "skip_instance_cache": True, **options}
     )
+
+
+def gateway_options(gateway: Gateway) -> dict[str, Any]:
+    """What tools are given as `storage_options` for `s3://` through a gateway."""
+    return {"endpoint_url": gateway.endpoint, "key": gateway.access_key, "secret": gateway.secret_key}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flights import flights_csv, write_parquet
+from datasets import flights, write_parquet
 from servers.gateways import Gateway
 from servers.stores import Store
 
@@ -18,16 +18,16 @@ CSV_COPIES = 4
 _CACHE = Path(tempfile.gettempdir()) / "s4-bench-workloads"
 
 
-def flights(name: str) -> Path:
+def many_flights(name: str) -> Path:
     """The flights several times over; kept between runs."""
     path = _CACHE / f"flights-{name}"
     if not path.exists():
         _CACHE.mkdir(exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         with tempfile.TemporaryDirectory() as folder:
-            csv = flights_csv(Path(folder))
+            csv, table = flights(Path(folder))
             if name == "parquet":
-                write_parquet(csv, partial, copies=PARQUET_COPIES)
+                write_parquet(table, partial, copies=PARQUET_COPIES)
             else:
                 partial.write_bytes(csv.read_bytes() * CSV_COPIES)
         partial.replace(path)
@@ -35,8 +35,8 @@ def flights(name: str) -> Path:
 
 
 FILES: Mapping[str, Callable[[], Path]] = {
-    "parquet": lambda: flights("parquet"),
-    "csv": lambda: flights("csv"),
+    "parquet": lambda: many_flights("parquet"),
+    "csv": lambda: many_flights("csv"),
     "log": lambda: workload("log", LOG_BYTES),
     "written": lambda: workload("log", LOG_BYTES),
 }
