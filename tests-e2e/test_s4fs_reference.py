@@ -14,7 +14,7 @@ from servers.stores import Store
 pytestmark = pytest.mark.servers("versitygw", "minio")
 
 MIB = 1 << 20
-LOG, NOISE = WORKLOADS["log"](24 * MIB), WORKLOADS["noise"](20 * MIB)
+LOG, NOISE = WORKLOADS["log"](12 * MIB), WORKLOADS["noise"](9 * MIB)
 RANGES = [[0, 10], [1000, 70_000], [MIB - 5, MIB + 5], [5 * MIB - 100, 5 * MIB + 100]]
 BODIES = {
     "one frame": LOG[:200_000],
