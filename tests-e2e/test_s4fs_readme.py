@@ -46,8 +46,7 @@ def test_examples_run_as_printed(store: Store, tmp_path: Path) -> None:
 
 def test_examples_are_short() -> None:
     """pandas, Polars, DuckDB and Dask are there, in five lines each at most."""
-    lines = {
-        name: [line for line in code.splitlines() if line.strip()] for name, code in EXAMPLE.findall(README.read_text(encoding="utf-8"))
-    }
+    examples = EXAMPLE.findall(README.read_text(encoding="utf-8"))
+    lines = {name: [line for line in code.splitlines() if line.strip()] for name, code in examples}
     assert lines.keys() >= TOOLS
     assert {name for name in TOOLS if len(lines[name]) > MOST_LINES} == set()

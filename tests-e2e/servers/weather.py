@@ -44,21 +44,30 @@ class Weather:
         self.port = 0
         self.sky = sky
         self._store_port = store_port
+        self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def over(self) -> AsyncIterator[None]:
         """While it is up."""
-        server = await asyncio.start_server(self._serve, HOST, 0, limit=MOST)
+        server = await asyncio.start_server(self._accepted, HOST, 0, limit=MOST)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield
         finally:
             server.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def deliver_late(self) -> None:
         """Send to the store what was held back and is due."""
         for held in self.sky.due():
             self.sky.carried_out(held, _reply(await self._ask(held.request)))
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a gateway; requests come one after the other."""
@@ -66,6 +75,8 @@ class Weather:
             while await self._exchange(writer, await _request(reader, writer)):
                 pass
         writer.close()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await writer.wait_closed()
 
     async def _exchange(self, writer: asyncio.StreamWriter, request: Received) -> bool:
         """Answer one request; whether the connection goes on."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -48,6 +49,7 @@ _SHOWN = (
 )
 """What HEAD and GET tell beside size, ETag, time and metadata."""
 _COPIED = tuple(name for name in _SHOWN if name != "VersionId")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/")
 _BROKEN = (TransportError, BotoCoreError, ConnectionError, TimeoutError, EOFError)
 """How a body breaks off."""
 
@@ -368,9 +370,10 @@ class S3Download:
         if self._pinned is not None and not self.stored.is_same(self._pinned):
             self._close()
             raise Moved
-        content_range = answer.get("ContentRange")
-        self.start = int(str(content_range).split(" ")[1].split("-")[0]) if content_range else 0
-        self._stop = self.start + int(told(answer, "ContentLength", self._path))
+        content_range = _CONTENT_RANGE.match(str(answer.get("ContentRange") or ""))
+        # Where the two disagree, the body is one that ends early.
+        self.start = int(content_range[1]) if content_range else 0
+        self._stop = int(content_range[2]) + 1 if content_range else int(told(answer, "ContentLength", self._path))
 
     async def __aiter__(self) -> AsyncIterator[Buffer]:
         position = self.start
