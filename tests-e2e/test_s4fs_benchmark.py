@@ -62,7 +62,7 @@ def test_every_aim_names_what_is_measured() -> None:
 
 def test_figures_survive_the_file_and_make_a_page(tmp_path: Path) -> None:
     """What was measured is kept, and the page shows every figure and verdict."""
-    figures = Figures({"machine": "one", "python": "3", "store": "a store", "rounds": 1, "libraries": {"fsspec": "1"}})
+    figures = Figures({"machine": "one", "python": "3", "store": "a store", "libraries": {"fsspec": "1"}})
     numbers = {"seconds": 1.0, "cpu_seconds": 0.5, "per_second": 20.0, "requests": 7.0, "received": 1234.0, "peak_mib": 99.0}
     for client in (OURS, PLAIN, REFERENCE):
         figures.add(_figure(client, row, link, **numbers) for row in ROWS for link in ROWS[row].links)

@@ -60,11 +60,12 @@ def _measured(console: Console, options: argparse.Namespace, figures: Figures) -
         for figure in measure(objects, options.rows, options.links, options.clients, rounds=options.rounds):
             console.print(_line(figure))
             figures.add([figure])
+            if options.publish:
+                figures.save()
     figures.facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "store": program(STORE).parent.name,
-        "rounds": options.rounds,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return figures

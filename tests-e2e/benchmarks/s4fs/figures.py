@@ -22,6 +22,7 @@ class Figure:
     `reads_per_second`; `peak_mib` of the client and `grown_mib`, what of that came after it was ready."""
     requests: Mapping[str, float]
     """By kind."""
+    rounds: int = 1
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -37,6 +38,7 @@ def combined(rounds: list[Figure]) -> Figure:
         *first.place,
         {name: median(one.metrics[name] for one in rounds) for name in first.metrics},
         {kind: median(one.requests.get(kind, 0) for one in rounds) for kind in kinds},
+        len(rounds),
     )
 
 

@@ -10,7 +10,7 @@ from benchmarks.link import Link
 MIB = 1 << 20
 LOG_BYTES = 256 * MIB
 RANDOM_BYTES = 64 * 1024
-RANDOM_READS = 1000
+RANDOM_READS = 300
 LISTED = 1000
 LISTED_BYTES = 4096
 WRITTEN_TIMES = 4
@@ -23,6 +23,7 @@ LINKS: Mapping[str, Link] = {
     "20 ms, 100 MB/s": Link("20 ms of round trip and 100 MB/s", round_trip_ms=20.0, mb_per_second=100.0),
 }
 DISTANCES = ("0 ms", "20 ms", "50 ms")
+NEAR_AND_FAR = DISTANCES[:2]
 FAR = "20 ms, 100 MB/s"
 
 
@@ -52,18 +53,24 @@ ROWS: Mapping[str, Row] = {
         {"columns": ["dep_delay", "arr_delay", "distance"]},
     ),
     "csv": Row("CSV in ranges of 8 MiB", "ranges", "csv", {"step": 8 * MIB}),
-    "listing": Row("`ls` of 1,000 objects with sizes", "listing", "listed", links=("0 ms", "20 ms")),
+    "listing": Row("`ls` of 1,000 objects with sizes", "listing", "listed", links=NEAR_AND_FAR),
     "sequential": Row("`log`, 256 MiB, an open file read to its end", "sequential", "log", {"step": 4 * MIB}),
     "whole": Row("`log`, 256 MiB, `cat_file`", "whole", "log"),
     "random": Row(
-        "`log`, 1,000 reads of 64 KiB, one by one",
+        "`log`, 300 reads of 64 KiB, one by one",
         "one_by_one",
         "log",
         {"length": RANDOM_BYTES, "count": RANDOM_READS},
+        links=NEAR_AND_FAR,
         reads=RANDOM_READS,
     ),
     "together": Row(
-        "`log`, 1,000 reads of 64 KiB, `cat_ranges`", "together", "log", {"length": RANDOM_BYTES, "count": RANDOM_READS}, reads=RANDOM_READS
+        "`log`, 300 reads of 64 KiB, `cat_ranges`",
+        "together",
+        "log",
+        {"length": RANDOM_BYTES, "count": RANDOM_READS},
+        links=NEAR_AND_FAR,
+        reads=RANDOM_READS,
     ),
     "far": Row("`log`, 256 MiB, an open file read to its end", "sequential", "log", {"step": 4 * MIB}, links=(FAR,)),
     "far whole": Row("`log`, 256 MiB, `cat_file`", "whole", "log", links=(FAR,)),
