@@ -37,7 +37,9 @@ def test_examples_run_as_printed(store: Store, tmp_path: Path) -> None:
         code = code.replace(f'"{shown}"', repr(store.endpoint if real == "endpoint" else real))
     store.behind.client.create_bucket(Bucket=BUCKET)
     try:
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
         assert filesystem(store).ls(BUCKET, detail=False) == [f"{BUCKET}/delays.parquet"]
     finally:
