@@ -26,13 +26,13 @@ PROGRAMS = {
 def program(name: str) -> Path:
     """The program's path; for `reference` a Python interpreter that imports its packages. Skips the test where it is missing."""
     command, cached, reason = PROGRAMS[name]
-    found = os.environ.get(f"S4_TEST_{name.upper()}") or newest(cached) or (shutil.which(command) if command else None)
+    found = os.environ.get(f"S4_TEST_{name.upper()}") or _newest(cached) or (shutil.which(command) if command else None)
     if not found:
         pytest.skip(reason)
     return Path(found)
 
 
-def newest(pattern: str) -> Path | None:
+def _newest(pattern: str) -> Path | None:
     """The newest that nox finished making."""
     found = [path for path in CACHE.glob(pattern) if (CACHE / path.relative_to(CACHE).parents[-3] / ".complete").exists()]
     return max(found, key=lambda path: path.lstat().st_mtime, default=None)
