@@ -1,11 +1,13 @@
 """The reference's own Python readers, s4fs and s4-codec, read what we write, without any gateway."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clients.multipart import MIB, put_parts
 from clients.reference import read_by_the_reference
+from conftest import StartGateway
 from s4_codecs.testing.workloads import WORKLOADS
 from servers.stores import Store
 
@@ -53,3 +55,21 @@ def test_everything_we_write(s3: Any, store: Store, bucket: str) -> None:
             assert index["total_original_size"] == len(body)
             assert index["source_compressed_size"] == found["stored"]
             assert len(index["entries"]) == found["frames"]
+
+
+@pytest.mark.servers("versitygw")
+def test_what_a_trial_chose(store: Store, start_gateway: StartGateway, bucket: str, tmp_path: Path) -> None:
+    """Objects whose frames a trial gave codecs as their content changed, cpu-columnar excluded, are read by the reference too."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(f'[rules."{bucket}/"]\npolicy = "trial"\nexclude = ["cpu-columnar"]\n')
+    gateway = start_gateway(store, "--dispatch-rules", str(rules))
+    body = NOISE[: 9 * MIB] + LOG + WORKLOADS["walk_i64"](4 * MIB) + NOISE[: 5 * MIB]
+    gateway.client().put_object(Bucket=bucket, Key="mixed", Body=body)
+    put_parts(gateway.client(), bucket, "parts", [body[: 12 * MIB], body[12 * MIB :]])
+    told = read_by_the_reference(store, [f"{bucket}/mixed", f"{bucket}/parts"], RANGES)
+    for key in ("mixed", "parts"):
+        assert gateway.behind.get(bucket, key).metadata["s4-codec"] in ("passthrough", "cpu-zstd")
+        found = told["objects"][f"{bucket}/{key}"]
+        assert (found["size"], found["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+        assert found["ranges"] == [hashlib.sha256(body[start:stop]).hexdigest() for start, stop in RANGES]
+        assert found["stored"] < len(body) * 0.7
