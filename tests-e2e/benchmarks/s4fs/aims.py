@@ -33,6 +33,7 @@ AIMS = (
     Aim("listing", "per_second", ">=", 15.0, REFERENCE, ("20 ms",)),
     Aim("sequential", "per_second", ">=", 2.0, REFERENCE, ("0 ms",)),
     Aim("random", "per_second", ">=", 10.0, REFERENCE, ("0 ms",)),
+    Aim("seeking", "per_second", ">=", 10.0, REFERENCE, ("0 ms",)),
     Aim("far", "per_second", ">=", 3.0, PLAIN, (FAR,)),
     Aim("write", "peak_mib", "<=", 256.0, None, ("0 ms",)),
 )

@@ -88,6 +88,17 @@ def one_by_one(fs, path, size, length, count):
     return [fs.cat_file(path, start=start, end=start + length) for start in places(size, length, count)]
 
 
+def seeking(fs, path, size, length, count):
+    """The same ranges of one open file."""
+    with fs.open(path, "rb") as file:
+        return [_at(file, start, length) for start in places(size, length, count)]
+
+
+def _at(file, start, length):
+    file.seek(start)
+    return file.read(length)
+
+
 def together(fs, path, size, length, count):
     """The same ranges, asked for at once."""
     starts = places(size, length, count)

@@ -56,18 +56,18 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _measured(console: Console, options: argparse.Namespace, figures: Figures) -> Figures:
     os.environ.update({"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"})
-    with world() as objects:
-        for figure in measure(objects, options.rows, options.links, options.clients, rounds=options.rounds):
-            console.print(_line(figure))
-            figures.add([figure])
-            if options.publish:
-                figures.save()
     figures.facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "store": program(STORE).parent.name,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+    with world() as objects:
+        for figure in measure(objects, options.rows, options.links, options.clients, rounds=options.rounds):
+            console.print(_line(figure))
+            figures.add([figure])
+            if options.publish:
+                figures.save()
     return figures
 
 

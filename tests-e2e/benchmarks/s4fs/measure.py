@@ -67,7 +67,7 @@ def _once(objects: Objects, far: Far, name: str, link: str, client: str) -> Figu
 
 def _arguments(row: Row) -> dict[str, object]:
     arguments = dict(row.arguments)
-    if row.work in ("ranges", "one_by_one", "together"):
+    if row.work in ("ranges", "one_by_one", "seeking", "together"):
         arguments["size"] = FILES[row.data]().stat().st_size
     if row.work == "write":
         arguments["local"] = str(FILES[row.data]())

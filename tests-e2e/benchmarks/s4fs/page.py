@@ -25,7 +25,7 @@ def text(figures: Figures) -> str:
         GUIDE.read_text(encoding="utf-8"),
         "## What s4fs is held to\n\n" + _aims(verdicts(figures)),
         "## Every figure\n\n" + _facts(figures) + "\n",
-        *(f"### {row.title}{_where(row)}\n\n{_rows(figures, name)}" for name, row in ROWS.items()),
+        *(f"### {row.title}{_where(row)}\n\n{_rows(figures, name)}" for name, row in ROWS.items() if any(_measured(figures, name))),
     ]
     return "\n".join(parts)
 
@@ -39,7 +39,7 @@ def _facts(figures: Figures) -> str:
     rounds = sorted({one.rounds for one in figures.known.values()})
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     return (
-        f"Over {facts['store']} on the same machine ({facts['machine']}), medians of {' or '.join(map(str, rounds))} rounds, "
+        f"Over {facts['store']} on the same machine ({facts['machine']}), medians of {' or '.join(map(str, rounds))} round{'s' if rounds[-1] > 1 else ''}, "
         f"Python {facts['python']}, {libraries}.\n"
         "Requests and bytes are counted between the client and the store, heads included; MB are 10^6 original bytes; CPU is that of the\n"
         "client, and memory that of the client's whole process, interpreter and libraries included.\n"

@@ -57,8 +57,16 @@ ROWS: Mapping[str, Row] = {
     "sequential": Row("`log`, 256 MiB, an open file read to its end", "sequential", "log", {"step": 4 * MIB}),
     "whole": Row("`log`, 256 MiB, `cat_file`", "whole", "log"),
     "random": Row(
-        "`log`, 300 reads of 64 KiB, one by one",
+        "`log`, 300 reads of 64 KiB, one by one, `cat_file`",
         "one_by_one",
+        "log",
+        {"length": RANDOM_BYTES, "count": RANDOM_READS},
+        links=NEAR_AND_FAR,
+        reads=RANDOM_READS,
+    ),
+    "seeking": Row(
+        "`log`, 300 reads of 64 KiB, one by one, of one open file",
+        "seeking",
         "log",
         {"length": RANDOM_BYTES, "count": RANDOM_READS},
         links=NEAR_AND_FAR,
