@@ -37,9 +37,10 @@ def _where(row: Row) -> str:
 def _facts(figures: Figures) -> str:
     facts = figures.facts
     rounds = sorted({one.rounds for one in figures.known.values()})
+    taken = f"medians of {' or '.join(map(str, rounds))} rounds" if rounds[-1] > 1 else "one round"
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     return (
-        f"Over {facts['store']} on the same machine ({facts['machine']}), medians of {' or '.join(map(str, rounds))} round{'s' if rounds[-1] > 1 else ''}, "
+        f"Over {facts['store']} on the same machine ({facts['machine']}), {taken}, "
         f"Python {facts['python']}, {libraries}.\n"
         "Requests and bytes are counted between the client and the store, heads included; MB are 10^6 original bytes; CPU is that of the\n"
         "client, and memory that of the client's whole process, interpreter and libraries included.\n"
