@@ -125,6 +125,15 @@ def _readings() -> bytes:
     return values.astype("<f4").tobytes()
 
 
+def _short_mixtures() -> Iterator[bytes]:
+    """Numbers that repeat themselves and others behind them, which the sample in the middle does not show."""
+    tiled = np.tile(workloads.uniform(37, 0, 255, seed=1), 109)[:4_000].astype("<i4")
+    yield tiled.tobytes() + (np.arange(750, dtype="<i4") * 7).tobytes()
+    runs = np.repeat(workloads.uniform(715, 0, 100, seed=2), 7)[:5_000].astype("<i2")
+    walk = np.cumsum(workloads.uniform(5_000, -5, 6, seed=3)).astype("<i4")
+    yield runs.tobytes() + walk.tobytes()
+
+
 @pytest.mark.parametrize(
     ("data", "better"),
     [
@@ -143,11 +152,12 @@ def _readings() -> bytes:
         (workloads.walk_i64(2 * MIB) + workloads.log(2 * MIB), 1.1),
         (workloads.log(3 * MIB // 2) + workloads.walk_i64(MIB) + workloads.log(3 * MIB // 2), 1.1),
         (_turns(), 0.995),
+        *((data, 0.995) for data in _short_mixtures()),
     ],
     ids=[
         "decimals with gaps", "audio", "audio behind a header", "single precision decimals", "a header and floats", "records cut anywhere",
         "runs", "log", "one line", "noise", "zeros", "text, then numbers", "numbers, then text", "numbers within text",
-        "numbers and text by turns",
+        "numbers and text by turns", "a period, then steps", "runs, then a walk",
     ],
 )  # fmt: skip
 def test_beside_zstd(data: bytes, better: float) -> None:

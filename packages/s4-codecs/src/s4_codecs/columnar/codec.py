@@ -18,8 +18,10 @@ from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec
 BLOCK_BYTES = 8 << 20
 """Inputs are cut into blocks of at most this size; a frame of the default policy is one."""
 
-_AS_PROMISED, _HEADS = 1.1, 4096
-"""A block that takes more than this of what its sample took, and its heads, is not all alike: zstd may do better after all."""
+_COMPARED_BYTES = 256 * 1024
+"""Blocks up to this are always written by zstd too: that takes less time than their trial, whose samples are small."""
+_AS_PROMISED, _HEADS = 1.1, 1024
+"""A larger block that takes more than this of what its sample took, and its heads, is not all alike: zstd may do better after all."""
 
 _REASONS = {FormatReason.UNKNOWN_FILTER: Reason.UNKNOWN_FILTER}
 
@@ -82,7 +84,8 @@ class ColumnarCodec:
         if choice is None:
             return self._encode_plainly(octets)
         block = encode_rows(octets, choice.layout, self._zstd)
-        if block.stored_size <= choice.bits / 8 * octets.size * _AS_PROMISED + _HEADS:
+        promised = choice.bits / 8 * octets.size * _AS_PROMISED + _HEADS
+        if octets.size > _COMPARED_BYTES and block.stored_size <= promised:
             return block
         plain = self._encode_plainly(octets)
         return block if block.stored_size < plain.stored_size else plain
