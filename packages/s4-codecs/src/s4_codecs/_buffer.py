@@ -45,7 +45,9 @@ class Pieces:
         return made
 
     def extract(self, start: int, stop: int) -> bytes:
-        """A copy of the bytes [start, stop), as far as they are there."""
+        """The bytes [start, stop), as far as they are there; a copy of them unless one piece of `bytes` is all there is."""
+        if len(self._list) == 1 and type(self._list[0]) is bytes:
+            return self._list[0][start:stop]
         found = bytearray()
         for piece in self._list:
             size = len(memoryview(piece))

@@ -75,11 +75,7 @@ class SteadyPilot:
         self._dispatcher = dispatcher
         self._size = size
         self._pick = CodecId.PASSTHROUGH
-
-    @property
-    def window(self) -> int:
-        """See `Pilot.window`."""
-        return self._dispatcher.sample_bytes
+        self.window = dispatcher.sample_bytes
 
     def first(self, window: Pieces) -> CodecId:
         """See `Pilot.first`."""
