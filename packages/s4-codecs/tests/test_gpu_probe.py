@@ -15,7 +15,7 @@ from s4_codecs.errors import CodecUnavailableError
 from s4_codecs.gpu import engine, probe
 from s4_codecs.gpu.library import METHODS, Library
 
-from .fake_cuda import CUDARuntimeError
+from .fake_cuda import CUDARuntimeError, FakeLibrary, fake_cupy
 
 
 class FakeHandle:
@@ -174,3 +174,28 @@ def test_importing_brings_no_cuda() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert done.stdout.strip() == "[]"
+
+
+def test_the_pipeline_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once, with the settings given before, says why when it has failed, and is closed at the end."""
+    with fake_cupy():
+        from s4_codecs.gpu.pipeline import PipelineSettings
+
+        monkeypatch.setattr(engine, "_pipelines", {})
+        monkeypatch.setattr(engine, "_settings", [])
+        device = probe.Device("A device", 1, "13.2", "6.0.0", FakeLibrary())  # type: ignore[arg-type]
+        monkeypatch.setattr(probe, "device", lambda: device)
+        monkeypatch.setattr(probe, "missing", lambda: None)
+        engine.configure(PipelineSettings(lanes=3, copiers=1))
+        made = engine.pipeline()
+        assert made is not None
+        assert made.settings.lanes == 3
+        assert engine.pipeline() is made
+        assert engine.missing() is None
+        with pytest.raises(ValueError, match="in use already"):
+            engine.configure(PipelineSettings())
+        made.close()
+        assert engine.pipeline() is None
+        assert engine.missing() == "the pipeline is closed"
+        engine._close()
+        assert engine._pipelines == {}

@@ -44,7 +44,6 @@ def pipeline() -> "Pipeline | None":
             made = _pipelines.get(os.getpid())
             if made is None:
                 made = _pipelines[os.getpid()] = Pipeline(device.library, *_settings)
-                atexit.register(made.close)
     return None if made.failure else made
 
 
@@ -52,3 +51,11 @@ def missing() -> str | None:
     """Why there is no pipeline, None when there is one."""
     made = _pipelines.get(os.getpid())
     return probe.missing() or (made.failure if made else None)
+
+
+@atexit.register
+def _close() -> None:
+    """A forked child leaves its parent's pipeline alone."""
+    made = _pipelines.pop(os.getpid(), None)
+    if made is not None:
+        made.close()
