@@ -11,9 +11,10 @@ from s4_format.crc32c import crc32c
 from s4_format.gpu_container import Algorithm, ElementType, GpuContainer, parse_container
 
 from s4_codecs.errors import CodecUnavailableError, CorruptPayloadError, DeviceMemoryError
+from s4_codecs.gpu.library import NvcompError
 from s4_codecs.testing.workloads import log
 
-from .fake_cuda import FakeLibrary, Runtime, fake_cupy
+from .fake_cuda import FakeApi, FakeLibrary, Runtime, fake_cupy
 
 MIB = 1 << 20
 TEXT = log(4 * MIB)
@@ -248,6 +249,21 @@ def test_what_does_not_come_back_is_not_handed_out(runtime: Runtime, algorithm: 
     library.forgets = True
     with pytest.raises(CodecUnavailableError, match="does not bring back"):
         pipeline.encode(algorithm, [TEXT])
+
+
+def test_what_nvcomp_refuses_is_an_error(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal before a batch begins, or in the middle of one, reaches the caller, and the next call works."""
+
+    def refuse(*_: object) -> int:
+        raise NvcompError("GetTempSize", 1000)
+
+    pipeline = new_pipeline()
+    for name in ("compress_scratch", "compress"):
+        with monkeypatch.context() as patched:
+            patched.setattr(FakeApi, name, refuse)
+            with pytest.raises(CodecUnavailableError, match="1000"):
+                pipeline.encode(Algorithm.ZSTD, [TEXT])
+    assert decoded(pipeline, pipeline.encode(Algorithm.ZSTD, [TEXT]).payloads) == [TEXT]
 
 
 def test_a_closed_pipeline_refuses(runtime: Runtime) -> None:

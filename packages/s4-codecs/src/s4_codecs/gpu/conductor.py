@@ -118,12 +118,19 @@ class Conductor:
             if self.failure:
                 self._waiting.remove(job)
                 job.future.set_exception(CodecUnavailableError(f"the GPU cannot be used: {self.failure}"))
-            elif self._free and self._at_work.get(job.kind, 0) < self._limit(job.kind):
-                self._waiting.remove(job)
-                self._at_work[job.kind] = self._at_work.get(job.kind, 0) + 1
-                job.lane = self._free.pop()
-                job.steps = job.begin(job.lane)
-                self._advance(job)
+            elif self._free:
+                try:
+                    may_begin = self._at_work.get(job.kind, 0) < self._limit(job.kind)
+                except Exception as error:  # noqa: BLE001 -- nobody waits for ever because of what nvCOMP said about one algorithm
+                    self._waiting.remove(job)
+                    job.future.set_exception(_shown(error))
+                    continue
+                if may_begin:
+                    self._waiting.remove(job)
+                    self._at_work[job.kind] = self._at_work.get(job.kind, 0) + 1
+                    job.lane = self._free.pop()
+                    job.steps = job.begin(job.lane)
+                    self._advance(job)
 
     def _advance(self, job: Job[object]) -> None:
         """Run the job up to the next thing that it waits for."""
@@ -179,7 +186,7 @@ class Conductor:
             shown = error
         else:
             lane.settle()
-            shown = CodecUnavailableError(str(error)) if isinstance(error, NvcompError) else error
+            shown = _shown(error)
         self._end(job)
         job.future.set_exception(shown)
 
@@ -202,6 +209,10 @@ class Conductor:
             except cupy.cuda.runtime.CUDARuntimeError as error:
                 job.error = error
             self._ready.put(job)
+
+
+def _shown(error: BaseException) -> BaseException:
+    return CodecUnavailableError(str(error)) if isinstance(error, NvcompError) else error
 
 
 def _device_errors() -> tuple[type[Exception], ...]:
