@@ -1,5 +1,7 @@
 """Codec 64: arrays of fixed-width numbers, and records of them (docs/format/columnar.md)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from s4_format import Buffer, CodecId, FormatError
 from s4_format import Reason as FormatReason
@@ -13,15 +15,17 @@ from s4_codecs.columnar.segments import segments
 from s4_codecs.columnar.streams import decompress
 from s4_codecs.columnar.trial import choose_layout, left_to_zstd
 from s4_codecs.errors import CorruptPayloadError, Reason, SizeMismatchError
+from s4_codecs.policy import DEFAULT_FRAME_BYTES
 from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec
 
 BLOCK_BYTES = 8 << 20
 """Inputs are cut into blocks of at most this size; a frame of the default policy is one."""
 
-_COMPARED_BYTES = 256 * 1024
-"""Blocks up to this are always written by zstd too: that takes less time than their trial, whose samples are small."""
-_AS_PROMISED, _HEADS = 1.1, 1024
-"""A larger block that takes more than this of what its sample took, and its heads, is not all alike: zstd may do better after all."""
+_CLEARLY = 0.97
+"""A block that leaves more of what zstd takes where it does best may hold several kinds of content: zstd is tried on the whole."""
+
+_SMALL_BYTES = 256 * 1024
+"""In less than this hardly a place tells what zstd makes of the whole: it is always tried, which takes less than the trial."""
 
 _REASONS = {FormatReason.UNKNOWN_FILTER: Reason.UNKNOWN_FILTER}
 
@@ -52,7 +56,7 @@ class ColumnarCodec:
         return f"ColumnarCodec(level={self.level}, pcodec={self.pcodec})"
 
     def compress(self, data: Buffer) -> bytes:
-        """`data` as blocks of at most 8 MiB, one for each kind of content."""
+        """`data` as blocks of at most 8 MiB."""
         view = as_bytes_view(data)
         octets = np.frombuffer(view, np.uint8) if len(view) else np.empty(0, np.uint8)
         return b"".join(
@@ -74,27 +78,37 @@ class ColumnarCodec:
         return b"".join([_decode(block) for block in blocks])
 
     def _blocks(self, octets: Bytes) -> list[AnyBlock]:
-        """Blocks of `octets`: one for each kind of content."""
+        """Blocks of `octets`: one for each array or table of records, and what zstd makes of all else."""
         if left_to_zstd(octets, self._zstd):
-            return [self._encode_plainly(octets)]
-        return [self._encode(segment) for segment in segments(octets)]
+            return [*self._encode_plainly(octets)]
+        parts = list(segments(octets))
+        blocks = [block for part in parts for block in self._encode(part)]
+        if len(parts) == 1 or octets.size > DEFAULT_FRAME_BYTES:
+            return blocks
+        return [*_smaller(blocks, self._encode_plainly(octets))]
 
-    def _encode(self, octets: Bytes) -> AnyBlock:
+    def _encode(self, octets: Bytes) -> Sequence[AnyBlock]:
         choice = choose_layout(octets, self._zstd, pcodec=self.pcodec)
         if choice is None:
             return self._encode_plainly(octets)
         block = encode_rows(octets, choice.layout, self._zstd)
-        promised = choice.bits / 8 * octets.size * _AS_PROMISED + _HEADS
-        if octets.size > _COMPARED_BYTES and block.stored_size <= promised:
-            return block
-        plain = self._encode_plainly(octets)
-        return block if block.stored_size < plain.stored_size else plain
+        if octets.size >= _SMALL_BYTES and 8 * block.stored_size <= choice.zstd_bits * octets.size * _CLEARLY:
+            return [block]
+        return _smaller([block], self._encode_plainly(octets))
 
-    def _encode_plainly(self, octets: Bytes) -> Block:
+    def _encode_plainly(self, octets: Bytes) -> list[Block]:
+        """As frames of cpu-zstd hold it, so that nothing takes more here than there."""
+        return [self._encode_piece(octets[at : at + DEFAULT_FRAME_BYTES]) for at in range(0, octets.size, DEFAULT_FRAME_BYTES)]
+
+    def _encode_piece(self, octets: Bytes) -> Block:
         packed = self._zstd.compress(octets.data)
         if len(packed) < octets.size:
             return Block(BlockKind.ZSTD, octets.size, packed)
         return Block(BlockKind.STORED, octets.size, octets.data)
+
+
+def _smaller(blocks: Sequence[AnyBlock], others: Sequence[AnyBlock]) -> Sequence[AnyBlock]:
+    return min(blocks, others, key=lambda either: sum(block.stored_size for block in either))
 
 
 def _parsed(payload: Buffer) -> list[AnyBlock]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from s4_codecs.columnar.filters import Bytes
 from s4_codecs.columnar.screen import plane_bits
 
-_STEP_BYTES = 512 * 1024
-"""A kind of content that is shorter may be overlooked."""
+_STEPS = 8
+_STEP_BYTES = 64 * 1024, 512 * 1024
+"""Least and most bytes between two looks: a kind of content that is shorter may be overlooked."""
 _WINDOW_BYTES = 8 * 1024
 """What a profile is made of, and how exactly the place of a change is found."""
 _LANES = 8
@@ -24,7 +25,8 @@ _Profile = npt.NDArray[np.float64]
 
 def segments(data: Bytes) -> Iterator[Bytes]:
     """`data` in parts of one kind each, nearly always one."""
-    places = range(0, data.size - _WINDOW_BYTES + 1, _STEP_BYTES)
+    least, most = _STEP_BYTES
+    places = range(0, data.size - _WINDOW_BYTES + 1, min(max(data.size // _STEPS, least), most))
     if len(places) < 2:
         yield data
         return

@@ -31,6 +31,8 @@ _SCREEN_BYTES = 8 * 1024
 _SCREEN_PIECES = 2
 _GLANCES = 8
 _PROOF_BYTES = 64 * 1024
+_PLACES = 6
+_PLACE_BYTES = 16 * 1024
 _ENOUGH_BITS = 0.1
 """Where zstd takes so few bits for a byte, it is many times as fast as any trial."""
 _ZSTD_HEADS = 40
@@ -50,6 +52,13 @@ _PCODEC_FAST_KINDS = tuple(product((4, 8), (NumberType.INTEGER,)))
 
 
 class Choice(NamedTuple):
+    """A layout, and the least bits that zstd takes for a byte at any of several places: what a block that is all alike stays below."""
+
+    layout: Layout
+    zstd_bits: float
+
+
+class _Proof(NamedTuple):
     """A layout, and the bits that a byte of the sample takes in it."""
 
     layout: Layout
@@ -71,16 +80,28 @@ def choose_layout(data: Bytes, zstd: ZstdCodec, *, pcodec: bool) -> Choice | Non
     if left_to_zstd(data, zstd):
         return None
     screened = scattered(data, share(data, _SCREEN_BYTES), _WIDEST, pieces=_SCREEN_PIECES)
-    proof = share(data, _PROOF_BYTES)
-    sample = middle(data, proof, _WIDEST)
-    zstd_bits = 8.0 * len(encode_whole(sample, zstd).data) / sample.size
+    size = share(data, _PROOF_BYTES)
+    zstd_bits = _zstd_bits(middle(data, size, _WIDEST), zstd)
     by_pcodec = _by_pcodec(zstd_bits) if pcodec else ()
-    choices = [_prove(data, proof, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
-    best = min(choices, key=lambda choice: choice.bits, default=None)
-    return best if best is not None and best.bits < zstd_bits * _WORTH else None
+    proofs = [_prove(data, size, proposal, by_pcodec, zstd) for proposal in proposals(data, screened, zstd_bits)]
+    best = min(proofs, key=lambda proof: proof.bits, default=None)
+    if best is None or best.bits >= zstd_bits * _WORTH:
+        return None
+    return Choice(best.layout, min(zstd_bits, *(_zstd_bits(place, zstd) for place in _places(data))))
 
 
-def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[FieldPlan], zstd: ZstdCodec) -> Choice:
+def _places(data: Bytes) -> Iterator[Bytes]:
+    size = min(_PLACE_BYTES, data.size // _PLACES)
+    for at in range(_PLACES):
+        start = (data.size - size) * at // (_PLACES - 1)
+        yield data[start : start + size]
+
+
+def _zstd_bits(data: Bytes, zstd: ZstdCodec) -> float:
+    return 8.0 * len(encode_whole(data, zstd).data) / data.size
+
+
+def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[FieldPlan], zstd: ZstdCodec) -> _Proof:
     """The best layout that a proposal allows, by writing a sample of `size` bytes."""
     stride = proposal.stride
     sample = middle(data[proposal.lead :], size, stride)
@@ -98,7 +119,7 @@ def _prove(data: Bytes, size: int, proposal: Proposal, by_pcodec: Sequence[Field
         chosen.append(plan)
         stored += cost
         place += plan.width
-    return Choice(Layout(proposal.lead, tuple(chosen)), 8.0 * stored / sample.size)
+    return _Proof(Layout(proposal.lead, tuple(chosen)), 8.0 * stored / sample.size)
 
 
 def _unpredicted(data: Bytes, numbers: Words, limit: int, zstd: ZstdCodec) -> int:
