@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from s4_format import CodecId
+from s4_format import CodecId, FrameHeader, crc32c
 from s4_format.columnar import (
     NUMBER_WIDTHS,
     AnyBlock,
@@ -33,6 +33,8 @@ from s4_codecs import CodecError, CodecUnavailableError, CorruptPayloadError, En
 from s4_codecs.columnar import ColumnarCodec, pco
 from s4_codecs.columnar.fields import FieldPlan
 from s4_codecs.columnar.rows import Layout, encode_rows
+from s4_codecs.decode import ObjectDecoder
+from s4_codecs.drive import decode_threaded
 from s4_codecs.policy import DEFAULT_FRAME_BYTES
 from s4_codecs.testing import workloads
 from s4_codecs.zstd import ZstdCodec
@@ -401,6 +403,21 @@ def test_bombs(payload: bytes, promised: int) -> None:
         with pytest.raises(CodecError):
             CODEC.decompress(payload, promised)
         assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_frame_that_holds_much_is_decoded_in_steps() -> None:
+    """A frame above 16 MiB is decoded block by block, with memory for one of them, however few bytes it is stored in."""
+    blocks, zeros = 6, bytes(16 * MIB)
+    payload = blocks * written(zeros, 0, FieldPlan(1)).pack()
+    header = FrameHeader(CodecId.CPU_COLUMNAR, blocks * len(zeros), len(payload), crc32c(blocks * zeros))
+    assert len(payload) < 1_000
+    tracemalloc.start()
+    try:
+        pieces = decode_threaded(ObjectDecoder(), [header.pack() + payload], workers=0)
+        assert sum(len(piece) for piece in pieces if not np.frombuffer(piece, np.uint8).any()) == blocks * len(zeros)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(zeros)
     finally:
         tracemalloc.stop()
 

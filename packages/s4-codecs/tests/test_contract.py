@@ -57,11 +57,15 @@ class TestZstdRawDictionary(CodecContract):
 
 
 class TestColumnar(CodecContract):
+    step_memory = 12 << 20  # blocks of 8 MiB are decoded whole
+
     def codec(self) -> Codec:
         return ColumnarCodec()
 
 
 class TestColumnarWithoutPcodec(CodecContract):
+    step_memory = 12 << 20
+
     def codec(self) -> Codec:
         return ColumnarCodec(level=1, pcodec=False)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from s4_format import FormatError, Reason
 from s4_format.columnar import (
     MAX_BLOCK_BYTES,
+    MAX_STORED_BYTES,
     AnyBlock,
     Arrangement,
     Block,
@@ -141,6 +142,7 @@ REFUSED = {
     "columns without fields": (patched(2, 0), Reason.MALFORMED),
     "a block of nothing": (pack("<BBHII", 1, 0, 0, 0, 1) + b"x", Reason.MALFORMED),
     "a block above 16 MiB": (pack("<BBHII", 1, 0, 0, MAX_BLOCK_BYTES + 1, 1) + b"x", Reason.SIZE_LIMIT),
+    "a block stored in more than 32 MiB": (pack("<BBHII", 1, 0, 0, 1, MAX_STORED_BYTES + 1) + b"x", Reason.SIZE_LIMIT),
     "a stored block of another length": (pack("<BBHII", 0, 0, 0, 3, 2) + b"xy", Reason.MALFORMED),
     "stride 0": (patched(HEAD + 4, 0), Reason.MALFORMED),
     "a lead as long as a row": (replace(BLOCK, lead=4).pack(), Reason.MALFORMED),

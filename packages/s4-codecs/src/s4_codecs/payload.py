@@ -14,6 +14,9 @@ from s4_codecs.registry import GPU_CODECS, codec_for
 MAX_ORIGINAL_BYTES = 5 << 30
 """What one payload may decode to unless the caller says otherwise: the largest single PUT."""
 
+_LONG_STEPS = GPU_CODECS | {CodecId.CPU_COLUMNAR}
+"""Codecs whose inflaters take milliseconds for a step, however few bytes it gets."""
+
 
 def decode_frame(
     header: FrameHeader, payload: Buffer, *, dictionary: bytes | None = None, max_original_size: int = MAX_ORIGINAL_BYTES
@@ -116,7 +119,7 @@ class PayloadStream:
         high: int | None = None,
         codec: CodecId | None = None,
     ) -> None:
-        self.waits = codec in GPU_CODECS
+        self.waits = codec in _LONG_STEPS
         self._inflater = inflater
         self._original_size = original_size
         self._expected_crc = crc

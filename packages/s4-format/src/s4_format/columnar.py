@@ -17,6 +17,8 @@ from s4_format.errors import FormatError, Reason
 
 MAX_BLOCK_BYTES = 1 << 24
 """Original bytes of one block: what a reader allocates for it."""
+MAX_STORED_BYTES = 2 * MAX_BLOCK_BYTES
+"""Stored bytes of one block without its head: what a reader keeps until it is all there."""
 MAX_STRIDE = (1 << 16) - 1
 MAX_DICTIONARY = 256
 """Values of a dictionary: what one byte can number."""
@@ -25,6 +27,7 @@ MAX_DECIMAL_EXPONENT = 15
 NUMBER_WIDTHS = (1, 2, 4, 8)
 
 _BLOCK = Struct("<BBHII")
+BLOCK_HEAD_BYTES = _BLOCK.size
 _COLUMNS = Struct("<IHH")
 _FIELD = Struct("<BBBBBxxxIQQQ")
 _STREAM = Struct("<BBHI")
@@ -227,17 +230,15 @@ def parse_blocks(payload: Buffer) -> Iterator[AnyBlock]:
     """The blocks of `payload`, with views of their bytes, in order.
 
     Raises:
-        FormatError: HEADER_TRUNCATED, PAYLOAD_TRUNCATED, SIZE_LIMIT (a block of more than 16 MiB), UNKNOWN_FILTER (an id that this
-            version does not know: the message says which), MALFORMED.
+        FormatError: HEADER_TRUNCATED, PAYLOAD_TRUNCATED, SIZE_LIMIT (a block of more than 16 MiB, or stored in more than 32 MiB),
+            UNKNOWN_FILTER (an id that this version does not know: the message says which), MALFORMED.
     """
     view = as_view(payload)
     offset = 0
     while offset < len(view):
-        kind, reserved, count, original_size, stored_size = _unpack(_BLOCK, view, offset)
+        kind, reserved, count, original_size, stored_size = _block_head(view, offset)
         start = offset + _BLOCK.size
         stop = start + stored_size
-        if original_size > MAX_BLOCK_BYTES:
-            raise FormatError(f"a block of {original_size} bytes, at most {MAX_BLOCK_BYTES} allowed", Reason.SIZE_LIMIT, offset=offset)
         if stop > len(view):
             raise FormatError(f"a block of {stored_size} bytes is cut short", Reason.PAYLOAD_TRUNCATED, offset=offset)
         known = _known(BlockKind, kind, offset)
@@ -248,6 +249,23 @@ def parse_blocks(payload: Buffer) -> Iterator[AnyBlock]:
             _require(known is BlockKind.ZSTD or stored_size == original_size, "length of a stored block", offset)
             yield Block(known, original_size, view[start:stop])
         offset = stop
+
+
+def block_size(payload: Buffer, offset: int = 0) -> int:
+    """Stored bytes of the block that begins at `offset`, its head included, told from the head alone.
+
+    Raises:
+        FormatError: HEADER_TRUNCATED, SIZE_LIMIT, as `parse_blocks`.
+    """
+    return _BLOCK.size + _block_head(as_view(payload), offset)[-1]
+
+
+def _block_head(view: memoryview, offset: int) -> tuple[int, ...]:
+    head = _unpack(_BLOCK, view, offset)
+    for size, most in zip(head[-2:], (MAX_BLOCK_BYTES, MAX_STORED_BYTES), strict=True):
+        if size > most:
+            raise FormatError(f"a block of {size} bytes, at most {most} allowed", Reason.SIZE_LIMIT, offset=offset)
+    return head
 
 
 class _ColumnsReader:

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-from s4_format import Buffer, CodecId, FormatError
-from s4_format import Reason as FormatReason
-from s4_format.columnar import AnyBlock, Block, BlockKind, ColumnsBlock, parse_blocks
+from s4_format import Buffer, CodecId
+from s4_format.columnar import AnyBlock, Block, BlockKind
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.columnar import pco
+from s4_codecs.columnar.blocks import decode_block, parsed_blocks
 from s4_codecs.columnar.filters import Bytes
-from s4_codecs.columnar.rows import decode_rows, encode_rows
+from s4_codecs.columnar.inflater import ColumnarInflater
+from s4_codecs.columnar.rows import encode_rows
 from s4_codecs.columnar.segments import segments
-from s4_codecs.columnar.streams import decompress
 from s4_codecs.columnar.trial import choose_layout, left_to_zstd
-from s4_codecs.errors import CorruptPayloadError, Reason, SizeMismatchError
+from s4_codecs.errors import SizeMismatchError
 from s4_codecs.policy import DEFAULT_FRAME_BYTES
 from s4_codecs.zstd import DEFAULT_LEVEL, ZstdCodec
 
@@ -26,8 +26,6 @@ _CLEARLY = 0.97
 
 _SMALL_BYTES = 256 * 1024
 """In less than this hardly a place tells what zstd makes of the whole: it is always tried, which takes less than the trial."""
-
-_REASONS = {FormatReason.UNKNOWN_FILTER: Reason.UNKNOWN_FILTER}
 
 
 class ColumnarCodec:
@@ -71,11 +69,15 @@ class ColumnarCodec:
             SizeMismatchError: other than `original_size` bytes.
             CodecUnavailableError: pcodec wrote a part of it and is not installed.
         """
-        blocks = _parsed(payload)
+        blocks = list(parsed_blocks(payload))
         size = sum(block.original_size for block in blocks)
         if size != original_size:
             raise SizeMismatchError(f"the columnar payload holds {size} bytes, {original_size} promised")
-        return b"".join([_decode(block) for block in blocks])
+        return b"".join([decode_block(block) for block in blocks])
+
+    def inflater(self) -> ColumnarInflater:
+        """A decoder for one payload that arrives in pieces."""
+        return ColumnarInflater()
 
     def _blocks(self, octets: Bytes) -> list[AnyBlock]:
         """Blocks of `octets`: one for each array or table of records, and what zstd makes of all else."""
@@ -109,16 +111,3 @@ class ColumnarCodec:
 
 def _smaller(blocks: Sequence[AnyBlock], others: Sequence[AnyBlock]) -> Sequence[AnyBlock]:
     return min(blocks, others, key=lambda either: sum(block.stored_size for block in either))
-
-
-def _parsed(payload: Buffer) -> list[AnyBlock]:
-    try:
-        return list(parse_blocks(payload))
-    except FormatError as error:
-        raise CorruptPayloadError(str(error), reason=_REASONS.get(error.reason)) from error
-
-
-def _decode(block: AnyBlock) -> Buffer:
-    if isinstance(block, ColumnsBlock):
-        return decode_rows(block)
-    return decompress(block.data, block.original_size) if block.kind is BlockKind.ZSTD else block.data
