@@ -26,12 +26,12 @@ from s4_format import (
     detect_envelope,
     layout_of,
     read_tail,
-    sidecar_key,
 )
 from s4_format import Span as Section
 
 from s4fs.errors import DamagedObjectError, EncryptedObjectError, UnreadableObjectError
 from s4fs.memory import Lru
+from s4fs.names import sidecar_of
 from s4fs.stored import Moved, Span, StoredObject, Suffix, Wanted
 from s4fs.targets import Target
 
@@ -150,6 +150,10 @@ class FaceFinder:
         Raises:
             DamagedObjectError, Moved, OSError: as `find`.
         """
+        known = self._faces.get(face.stored.path)
+        if known is not None and known.frames is not None and known.stored.is_same(face.stored):
+            # An open file keeps the face it was opened with.
+            return known
         with naming_faults(face.stored.path):
             frames = await self._walk(face.stored)
         if face.size not in (-1, frames.original_size):
@@ -232,10 +236,11 @@ class FaceFinder:
 
     async def _sidecar(self, stored: StoredObject) -> FrameTable | None:
         """The index beside a body, if it is bound to exactly this one; None where there is none that may be trusted."""
-        if not self._target.keeps_metadata or VERSION_QUERY in stored.path:
+        place = sidecar_of(stored.path)
+        if place is None or not self._target.keeps_metadata or VERSION_QUERY in stored.path:
             return None
         try:
-            download = await self._target.fetch(sidecar_key(stored.path), None)
+            download = await self._target.fetch(place, None)
         except FileNotFoundError:
             return None
         try:

@@ -1,6 +1,7 @@
 """Open files: reads of one version of an object, and writes that become visible when the file is closed."""
 
 import asyncio
+import logging
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from s4fs.face import Face
 from s4fs.options import OnChange
 from s4fs.readahead import FrameReadAhead
 from s4fs.reader import Piece, within
-from s4fs.stored import Condition, Moved
+from s4fs.stored import Condition, Moved, StoredObject
 from s4fs.targets.abc import Headers
 from s4fs.writer import ObjectWriter
 
 if TYPE_CHECKING:
     from s4fs.filesystem import S4FileSystem
+
+_log = logging.getLogger(__name__)
 
 WRITE_BLOCK_BYTES = 8 << 20
 """Files up to this size are written as one object of known size; longer ones are sent on in blocks of it."""
@@ -121,6 +124,10 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         options = {"begin": self._begin} if kind is FrameReadAhead else {}
         self.cache: Any = kind(self.blocksize, self._fetch_range, self.size, **options)
 
+    def is_of(self, stored: StoredObject) -> bool:
+        """Whether the file that is read is of this version."""
+        return self._face is not None and self._face.stored.is_same(stored)
+
     @property
     def details(self) -> dict[str, Any]:
         """What `info` tells, of the version that is open."""
@@ -152,7 +159,8 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         try:
             sync(self.fs.loop, self._writer.add, data)
         except BaseException:
-            self.discard()
+            # Closed, so that no later `close` makes an object of the end of the file alone.
+            self.give_up()
             raise
 
     def commit(self) -> None:
@@ -163,8 +171,10 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         """
         writer, self._writer = self._writer, None
         if writer is not None:
-            sync(self.fs.loop, writer.commit)
-            self.fs.invalidate_cache(self.path)
+            try:
+                sync(self.fs.loop, writer.commit)
+            finally:
+                self.fs.invalidate_cache(self.path)
 
     def discard(self) -> None:
         """Drop what was written."""
@@ -172,37 +182,44 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         if writer is not None:
             sync(self.fs.loop, writer.abort)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """End a write that is not to become an object."""
         self.forced = True
         self.closed = True
         self.discard()
 
+    def forget(self) -> None:
+        """As `give_up`, without waiting: whoever collects garbage may be the event loop itself."""
+        self.forced = True
+        self.closed = True
+        _log.warning("%r was not closed after writing, so nothing of it was stored", self.path)
+        if self._writer is not None:
+            asyncio.run_coroutine_threadsafe(self._writer.abort(), self.fs.loop)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close the file; after an exception nothing of what was written is kept."""
         if kind is not None and self.mode != "rb" and not self.closed:
-            self._give_up()
+            self.give_up()
         else:
             self.close()
 
     def __del__(self) -> None:
         """A file that nobody closed is not complete."""
         if not self.closed and self.mode != "rb":
-            self.closed = True
-            if self._writer is not None:
-                # Nobody can wait here: whoever collects garbage may be the event loop itself.
-                asyncio.run_coroutine_threadsafe(self._writer.abort(), self.fs.loop)
+            self.forget()
         elif not self.closed:
             self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Open the same object at the same place elsewhere."""
-        if self.mode != "rb":
+        """Open the same version of the object at the same place elsewhere."""
+        if self._face is None:
             raise TypeError("a file that is written cannot be pickled")
-        return _reopened, (self.fs, self.path, self.loc, self.blocksize, self._on_change)
+        return _reopened, (self.fs, self.path, self.loc, self.blocksize, self._on_change, self._face.stored)
 
 
-def _reopened(fs: "S4FileSystem", path: str, loc: int, block_size: int, on_change: OnChange) -> Any:
+def _reopened(fs: "S4FileSystem", path: str, loc: int, block_size: int, on_change: OnChange, stored: StoredObject) -> Any:
     file = fs.open(path, "rb", block_size=block_size, on_change=on_change)
+    if on_change == "error" and not file.is_of(stored):
+        raise FileChangedError(path, "the object was replaced since the file was opened")
     file.seek(loc)
     return file

@@ -5,9 +5,9 @@ import contextlib
 import errno
 import mimetypes
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
 
 import fsspec
@@ -19,6 +19,7 @@ from s4_format import Buffer, strip_reserved, unquote_etag
 
 from s4fs import stamp
 from s4fs.copier import copy_object
+from s4fs.derived import DerivedOperations
 from s4fs.errors import ConditionFailedError, ReservedNameError, UnsupportedModeError, WriteDisabledError
 from s4fs.face import Face, FaceFinder
 from s4fs.file import S4File
@@ -39,7 +40,7 @@ CONNECTIONS = 32
 """Connections of the S3 client that is made here: botocore's own default of 10 would make listings with sizes wait."""
 
 
-class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no annotations
+class S4FileSystem(DerivedOperations):
     """Objects that S4 stores compressed, read and written straight where they lie.
 
     Args:
@@ -179,6 +180,9 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         else:
             bare = self._strip_protocol(path)
             self.reader.forget(bare)
+            below = f"{bare.rstrip('/')}/" if bare else ""
+            for listed in [name for name in list(self.dircache) if name.startswith(below)]:
+                self.dircache.pop(listed, None)
             while True:
                 self.dircache.pop(bare, None)
                 parent = self._parent(bare)
@@ -227,11 +231,11 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
             raise _absent(path)
         return await self._lister.rows([Entry(path, stored)], sizes=sizes)
 
-    async def _info(self, path: str, **kwargs: Any) -> Row:
+    async def _info(self, path: str, *, refresh: bool = False, **kwargs: Any) -> Row:
         path = self._visible(path)
         if path in ("", "/"):
             return directory_row(path)
-        entry = self._listed(path)
+        entry = None if refresh else self._listed(path)
         if entry is not None:
             rows = await self._lister.rows([entry], sizes=True)
             if rows:
@@ -331,11 +335,6 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
                     rows[folder] = directory_row(folder)
                     folder = folder.rpartition("/")[0]
         return dict(sorted(rows.items()))
-
-    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        found = await self._find(path, maxdepth=maxdepth, detail=True, **kwargs)
-        sizes = {name: row["size"] for name, row in found.items()}
-        return sum(sizes.values()) if total else sizes
 
     # --------------------------------------------------------------------------------------------------------- reading
 
@@ -515,10 +514,16 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         source, path = self._visible(path1), self._writable(path2)
+        kwargs.pop("onerror", None)
+        if source == path and not kwargs:
+            # Moves are copies after which the source is deleted.
+            raise shutil.SameFileError(errno.EINVAL, "the object would be copied onto itself", path)
         await self._target.check_writable(path)
         try:
             await copy_object(self._target, self._finder, source, path, sidecars=self.write_options.sidecars, headers=_headers(kwargs))
-        except IsADirectoryError:
+        except (FileNotFoundError, IsADirectoryError):
+            if not await self._target.is_directory(source):
+                raise
             await self._target.make_directory(path, parents=True, exist_ok=True)
         finally:
             self.invalidate_cache(path)
@@ -527,7 +532,7 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         bare = self._writable(path)
         await self._target.check_writable(bare)
         try:
-            await self._target.remove(removable([bare]))
+            await self._target.remove(self._removable([bare]))
         finally:
             self.invalidate_cache(bare)
 
@@ -540,21 +545,27 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         **kwargs: Any,
     ) -> None:
         """Delete objects with their sidecars; `recursive` also what lies below directories."""
-        paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        # What goes as a whole is listed where it is deleted, and not asked about name by name.
+        trees = recursive and maxdepth is None
+        paths = await self._expand_path(path, recursive=recursive and not trees, maxdepth=maxdepth)
         bare = [self._writable(one) for one in paths]
         if not bare:
             return
         await self._target.check_writable(bare[0])
-        files = [one for one in bare if await self._isfile(one)]
-        folders = [one for one in bare if one not in files]
+        files, folders = await self._kinds(bare, trees=trees, folders=trees or not recursive)
+        if folders and not files and not trees:
+            raise IsADirectoryError(errno.EISDIR, "directories are deleted with recursive=True", folders[0])
         try:
-            await self._target.remove(removable(files))
-            if recursive and maxdepth is None:
+            await self._target.remove(self._removable(files))
+            if trees:
                 for folder in folders:
                     await self._target.remove_tree(folder)
         finally:
             for one in bare:
                 self.invalidate_cache(one)
+
+    def _removable(self, paths: list[str]) -> list[str]:
+        return removable(paths) if self._target.keeps_metadata else paths
 
     async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         await self._target.make_directory(self._writable(path), parents=create_parents, exist_ok=False)
@@ -570,22 +581,6 @@ class S4FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no anno
         self.invalidate_cache(path)
 
     rmdir = sync_wrapper(_rmdir)
-
-    # ----------------------------------------------------------------------------------------------------------- times
-
-    def modified(self, path: str) -> datetime:
-        """When the object was written."""
-        found: datetime = self.info(path)["LastModified"]
-        return found
-
-    def created(self, path: str) -> datetime:
-        """When the object was written: objects are replaced and never changed."""
-        return self.modified(path)
-
-    def checksum(self, path: str) -> int:
-        """A number that changes with the content: of the ETag where there is one."""
-        row = self.info(path)
-        return int(fsspec.utils.tokenize(row.get("ETag"), row["size"], row.get("LastModified")), 16)
 
 
 def _absent(path: str) -> FileNotFoundError:

@@ -1,5 +1,6 @@
 """What is remembered of objects: the last ones used, up to a bound."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -20,7 +21,7 @@ def version_of(stored: StoredObject) -> Version:
 
 
 class Lru(Generic[V]):
-    """The values used last, by path and a key within it. Not thread-safe: it lives on one event loop.
+    """The values used last, by path and a key within it. Safe for threads: users forget from theirs what the event loop remembers.
 
     Args:
         limit: sum of the weights that are kept.
@@ -30,6 +31,7 @@ class Lru(Generic[V]):
         self._limit = limit
         self._weight = 0
         self._values: OrderedDict[tuple[str, Hashable], tuple[V, int]] = OrderedDict()
+        self._lock = threading.RLock()
 
     @property
     def limit(self) -> int:
@@ -38,39 +40,44 @@ class Lru(Generic[V]):
 
     def get(self, path: str, key: Hashable = None) -> V | None:
         """The value, which counts as used now."""
-        found = self._values.get((path, key))
-        if found is None:
-            return None
-        self._values.move_to_end((path, key))
-        return found[0]
+        with self._lock:
+            found = self._values.get((path, key))
+            if found is None:
+                return None
+            self._values.move_to_end((path, key))
+            return found[0]
 
     def put(self, path: str, key: Hashable, value: V, *, weight: int) -> None:
         """Keep a value, at the cost of those used longest ago; one heavier than the limit is not kept."""
-        self.drop(path, key)
-        if weight > self._limit:
-            return
-        self._values[path, key] = value, weight
-        self._weight += weight
-        while self._weight > self._limit:
-            _, (_, dropped) = self._values.popitem(last=False)
-            self._weight -= dropped
+        with self._lock:
+            self.drop(path, key)
+            if weight > self._limit:
+                return
+            self._values[path, key] = value, weight
+            self._weight += weight
+            while self._weight > self._limit:
+                _, (_, dropped) = self._values.popitem(last=False)
+                self._weight -= dropped
 
     def drop(self, path: str, key: Hashable = None) -> None:
         """Forget one value."""
-        found = self._values.pop((path, key), None)
-        if found is not None:
-            self._weight -= found[1]
+        with self._lock:
+            found = self._values.pop((path, key), None)
+            if found is not None:
+                self._weight -= found[1]
 
     def drop_path(self, path: str) -> None:
         """Forget all values of a path, and of what lies below it."""
         below = path.rstrip("/") + "/"
-        for found, key in [place for place in self._values if place[0] == path or place[0].startswith(below)]:
-            self.drop(found, key)
+        with self._lock:
+            for found, key in [place for place in self._values if place[0] == path or place[0].startswith(below)]:
+                self.drop(found, key)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._values.clear()
-        self._weight = 0
+        with self._lock:
+            self._values.clear()
+            self._weight = 0
 
 
 class FrameCache:

@@ -1,6 +1,8 @@
 """Names that belong to S4 itself, as paths of a file system."""
 
-from s4_format import is_reserved
+from s4_format import KeyNameError, is_reserved, sidecar_key
+
+MAX_KEY_BYTES = 1024
 
 
 def is_hidden(path: str) -> bool:
@@ -10,3 +12,12 @@ def is_hidden(path: str) -> bool:
     """
     parts = path.strip("/").split("/")
     return any(is_reserved("/".join(parts[start:])) or is_reserved("/".join(parts[start:]) + "/") for start in range(len(parts)))
+
+
+def sidecar_of(path: str) -> str | None:
+    """The path of an object's sidecar; None where it can have none, as its name is a reserved one or leaves no room."""
+    try:
+        place = sidecar_key(path)
+    except KeyNameError:
+        return None
+    return place if len(place.split("/", 1)[-1].encode()) <= MAX_KEY_BYTES else None

@@ -1,11 +1,10 @@
 """What is deleted with an object, and with a directory."""
 
-import contextlib
 from collections.abc import Iterable
 
-from s4_format import SIDECAR_SUFFIX, KeyNameError, sidecar_key
+from s4_format import SIDECAR_SUFFIX
 
-from s4fs.names import is_hidden
+from s4fs.names import is_hidden, sidecar_of
 
 
 def removable(paths: Iterable[str]) -> list[str]:
@@ -13,9 +12,9 @@ def removable(paths: Iterable[str]) -> list[str]:
     chosen: list[str] = []
     for path in paths:
         chosen.append(path)
-        # A name may have no room for a sidecar's.
-        with contextlib.suppress(KeyNameError):
-            chosen.append(sidecar_key(path))
+        sidecar = sidecar_of(path)
+        if sidecar is not None:
+            chosen.append(sidecar)
     return chosen
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO, Self
 from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike
 
+from s4fs.errors import FileChangedError
 from s4fs.reader import Reader
 from s4fs.stored import Moved
 
@@ -49,15 +51,24 @@ async def receive(reader: Reader, path: str, destination: Any, *, pool: Executor
 
     Raises:
         BlockingIOError: the object is being replaced faster than it can be read.
+        FileChangedError: it was replaced when the open file had a part of it.
         OSError: of the read; no local file is changed then.
     """
     if isfilelike(destination):
-        await _copy(reader, path, destination, pool=pool, callback=callback)
+        try:
+            await _copy(reader, path, destination, pool=pool, callback=callback)
+        except Moved as moved:
+            # What was handed over already cannot be taken back.
+            raise FileChangedError(path, "the object was replaced while it was being read") from moved
         return
     local = Path(destination)
     growing = local.with_name(f"{local.name}.{os.urandom(4).hex()}.part")
     loop = asyncio.get_running_loop()
     if await loop.run_in_executor(pool, local.is_dir):
+        # Directories are received too, and are there already.
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            await reader.head(path)
+            raise OSError(errno.EINVAL, "a local directory is where the object is to go", str(local))
         return
     try:
         await _received(reader, path, growing, pool=pool, callback=callback)

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from s4_codecs import Digests, ObjectEncoder, encode_async
+from s4_codecs import CodecError, Digests, ObjectEncoder, encode_async
 from s4_format import Buffer, FrameTable
 
 from s4fs import stamp
@@ -100,7 +100,7 @@ class ObjectWriter:
 
         Raises:
             OSError: the target refuses it.
-            EncodeSizeError: more bytes than announced.
+            S4FileSystemError: more bytes than announced, or the codec is not installed.
         """
         await self._put(data)
 
@@ -111,7 +111,7 @@ class ObjectWriter:
             FileExistsError, ConditionFailedError: the condition does not hold.
             LostWriteError: the target did not answer, and the write is not to be seen.
             OSError: the target refuses it.
-            EncodeSizeError: fewer bytes than announced. Nothing is visible in any of these cases.
+            S4FileSystemError: fewer bytes than announced. Nothing is visible in any of these cases.
         """
         try:
             await self._put(None)
@@ -144,9 +144,12 @@ class ObjectWriter:
             raise S4FileSystemError(self._path, "the write has ended")
 
     async def _encode(self) -> None:
-        async with aclosing(encode_async(self._encoder, self._plaintext(), pool=self._pool)) as pieces:
-            async for piece in pieces:
-                await self._store(piece)
+        try:
+            async with aclosing(encode_async(self._encoder, self._plaintext(), pool=self._pool)) as pieces:
+                async for piece in pieces:
+                    await self._store(piece)
+        except CodecError as error:
+            raise S4FileSystemError(self._path, f"the object cannot be encoded: {error}") from error
 
     async def _plaintext(self) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
