@@ -149,3 +149,12 @@ def test_terminals_get_no_bytes() -> None:
         os.close(primary)
         os.close(secondary)
     assert (done.returncode, b"--output" in done.stderr) == (1, True)
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """Where standard output takes a part only, however Python buffers it, the command fails."""
+    limited = f"ulimit -f 1; exec {PROGRAM} decode {TEXT.file} > {tmp_path / 'plain'}"
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(["sh", "-c", limited], env=environment, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (tmp_path / "plain").stat().st_size < TEXT.size
+    assert (done.returncode, b"too large" in done.stderr) == (2, True)

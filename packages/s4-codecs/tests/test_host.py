@@ -1,5 +1,6 @@
 """The helper processes that decode with nvCOMP: when they start, what they see, and that nothing they suffer reaches the caller."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -310,6 +311,18 @@ def test_a_process_that_cannot_start(decoder: HostDecoder, monkeypatch: pytest.M
     """Where no process can be started the codec is not available; that is not the payload's fault."""
     monkeypatch.setattr(sys, "executable", str(GOLDEN / "no-such-program"))
     with pytest.raises(CodecUnavailableError, match="cannot be started"):
+        decode(decoder)
+
+
+def test_no_memory_to_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same where there are too many files open for another one."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    decoder = HostDecoder(HostLibrary(tmp_path, tmp_path))
+    with pytest.raises(CodecUnavailableError, match="too many open files"):
         decode(decoder)
 
 

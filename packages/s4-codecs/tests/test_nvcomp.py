@@ -1,6 +1,7 @@
 """GPU-written payloads are read without a GPU, as objects and as frames, and without a device nothing is written."""
 
 import hashlib
+import tracemalloc
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -289,6 +290,29 @@ def test_a_promise_of_terabytes() -> None:
         codec_for("nvcomp-zstd").decompress(body, 5)
     with pytest.raises(CodecError):
         decode_object(body, Manifest(codec=CodecId.NVCOMP_ZSTD, original_size=5, compressed_size=len(body), crc32c=0))
+
+
+@pytest.mark.parametrize("codec", [CodecId.NVCOMP_ZSTD, CodecId.NVCOMP_GDEFLATE])
+def test_chunks_of_next_to_nothing(codec: CodecId) -> None:
+    """A million chunks of a byte each do not take more memory than their payload does."""
+    size = 1 << 20
+    body = forged(Algorithm.ZSTD if codec is CodecId.NVCOMP_ZSTD else Algorithm.GDEFLATE, b"\0" * 4, size=size, chunk_size=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises((CorruptPayloadError, SizeMismatchError)):
+            codec_for(codec).decompress(body, size)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_size_table_of_gigabytes() -> None:
+    """A container whose size table alone would fill the memory is refused before the table comes."""
+    codec = codec_for("nvcomp-zstd")
+    assert isinstance(codec, StreamingCodec)
+    head = pack("<4sBBHQII", b"FCG1", Algorithm.ZSTD, 0, 0, (1 << 32) - 1, 1, (1 << 32) - 1)
+    with pytest.raises(CorruptPayloadError, match="size table"):
+        list(codec.inflater().feed(head))
 
 
 @pytest.mark.parametrize("payload", [b"", b"FCG1", b"FCG2" + bytes(40), pack("<4sBBHQII", b"FCG1", 9, 0, 0, 0, 65_536, 0)])

@@ -123,8 +123,9 @@ def _target(path: Path | None) -> Iterator[IO[bytes]]:
     if path is None:
         if sys.stdout.isatty():
             raise _Refused("standard output is a terminal; name a file with --output")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        # `sys.stdout.buffer` has no buffer where Python was told so, and then writes as much as there is room for.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            yield file
         return
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         partial = Path(file.name)

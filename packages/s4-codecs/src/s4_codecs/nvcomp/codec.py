@@ -1,7 +1,8 @@
 """Codecs 2, 3, 6, 65 and 66: FCG1 containers, written by nvCOMP on a CUDA device and read here with or without one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 from s4_format import Buffer, CodecId, ContainerError, GpuContainer, parse_container
 
@@ -11,7 +12,11 @@ from s4_codecs.errors import CodecMismatchError, CodecUnavailableError, CorruptP
 from s4_codecs.gpu import engine, probe
 from s4_codecs.gpu.probe import EXTRA
 from s4_codecs.nvcomp.chunks import METHODS
+from s4_codecs.nvcomp.host import Chunk
 from s4_codecs.nvcomp.inflater import ContainerInflater
+
+_CHUNKS_AT_ONCE = 4096
+"""A list of the chunks takes 250 bytes for each, which may hold one."""
 
 
 class NvcompCodec:
@@ -84,7 +89,10 @@ class NvcompCodec:
                 raise
             with device_calls.call(self.codec_id, "decode", sum(original_sizes)):
                 return pipeline.decode(containers, views).plain
-        return [b"".join(decode(list(container.chunks(view)))) for container, view in zip(containers, views, strict=True)]
+        return [
+            b"".join(piece for some in _some_chunks(container, view) for piece in decode(some))
+            for container, view in zip(containers, views, strict=True)
+        ]
 
     def inflater(self) -> ContainerInflater:
         """A decoder for one payload that arrives in pieces."""
@@ -100,6 +108,12 @@ class NvcompCodec:
         if container.original_size != original_size:
             raise SizeMismatchError(f"the container holds {container.original_size} bytes, {original_size} promised")
         return container
+
+
+def _some_chunks(container: GpuContainer, payload: Buffer) -> Iterator[list[Chunk]]:
+    chunks = container.chunks(payload)
+    while some := list(islice(chunks, _CHUNKS_AT_ONCE)):
+        yield some
 
 
 zstd = partial(NvcompCodec, CodecId.NVCOMP_ZSTD)

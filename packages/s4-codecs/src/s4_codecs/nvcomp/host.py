@@ -137,15 +137,16 @@ class _Helper:
     """One helper process. One thread at a time."""
 
     def __init__(self, library: HostLibrary) -> None:
-        descriptor = os.memfd_create("s4-nvcomp", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(descriptor, _AREA_BYTES)
-            self._area = mmap.mmap(descriptor, _AREA_BYTES)
-            self._process = _start(descriptor, library)
+            descriptor = os.memfd_create("s4-nvcomp", os.MFD_CLOEXEC)
+            try:
+                os.ftruncate(descriptor, _AREA_BYTES)
+                self._area = mmap.mmap(descriptor, _AREA_BYTES)
+                self._process = _start(descriptor, library)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise CodecUnavailableError(f"the helper process that decodes with nvCOMP cannot be started: {error}") from error
-        finally:
-            os.close(descriptor)
         assert self._process.stdin
         assert self._process.stdout
         self._requests = self._process.stdin.fileno()

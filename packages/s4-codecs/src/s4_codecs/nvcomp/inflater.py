@@ -10,6 +10,8 @@ from s4_codecs.errors import CodecMismatchError, CorruptPayloadError
 _STEP_BYTES = 1 << 20
 """Plaintext of the chunks that are decoded together, unless one alone has more."""
 _STEP_CHUNKS = 4096
+_MAX_HEAD_BYTES = 16 << 20
+"""Header and size table, which are kept as long as chunks come: of 256 GiB in chunks of 64 KiB."""
 
 
 class ContainerInflater:
@@ -68,6 +70,8 @@ class ContainerInflater:
         if len(self._held) < CONTAINER_HEADER_BYTES:
             return False
         head_size = container_head_size(self._held)
+        if head_size > _MAX_HEAD_BYTES:
+            raise CorruptPayloadError(f"{self._algorithm.name}: a size table of {head_size} bytes, at most {_MAX_HEAD_BYTES} are kept")
         if len(self._held) < head_size:
             return False
         self._whole = parse_container_head(self._held)
