@@ -49,7 +49,16 @@ def text(figures: Figures) -> str:
 
 def plot(figures: Sequence[Figure]) -> str:
     """One panel a workload."""
-    panels = [(workload, [Dot(one.codec, one.source, one.encode, one.ratio) for one in _of(figures, workload)]) for workload in WORKLOADS]
+    panels = [
+        (
+            workload,
+            [
+                Dot(one.codec.removeprefix("cpu-").removeprefix("nvcomp-"), one.source, one.encode, one.ratio)
+                for one in _of(figures, workload)
+            ],
+        )
+        for workload in WORKLOADS
+    ]
     present = {one.source for one in figures}
     return scatter(
         "Codecs: ratio against encoding speed",

@@ -13,6 +13,8 @@ _HEIGHT = 230
 _INSET = (44, 26, 12, 28)
 """Left, top, right and bottom of the plot inside its panel."""
 _LINE = 11
+_LABEL = 62
+"""Pixels between two lines of labels, and of the longest label."""
 
 _STYLE = """
   .card { fill: #fbfbfa } text { font: 11px system-ui, sans-serif; fill: #1f2328 } .head { font-size: 14px; font-weight: 600 }
@@ -101,7 +103,7 @@ def _panel(heading: str, dots: Sequence[Dot], left: int, top: int, width: int, l
         x, y = across.at(dot.speed), up.at(dot.ratio)
         drawn.append(f'<circle class="{dot.kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(_words(dot))}</title></circle>')
         if dot.kind != "reference":
-            line = _free(x, y + 4, taken, floor_y)
+            line = _free(x, y + 4, taken, highest=up.end, lowest=floor_y - 2)
             drawn.append(f'<text x="{x + 7:.1f}" y="{line:.1f}">{escape(dot.name)}</text>')
     return drawn
 
@@ -114,12 +116,14 @@ def _words(dot: Dot) -> str:
     return f"{dot.name}: {dot.ratio:,.4g} at {dot.speed:,.3g} GB/s"
 
 
-def _free(x: float, y: float, taken: list[tuple[float, float]], lowest: float) -> float:
-    """The height nearest below `y` at which a label does not cover another."""
-    while y < lowest and any(abs(x - other) < 75 and abs(y - height) < _LINE for other, height in taken):
-        y += 1
-    taken.append((x, y))
-    return y
+def _free(x: float, y: float, taken: list[tuple[float, float]], *, highest: float, lowest: float) -> float:
+    """The height nearest to `y`, between those two, at which a label covers no other."""
+    steps = (y + sign * step for step in range(_HEIGHT) for sign in (1, -1))
+    inside = [height for height in steps if highest <= height <= lowest]
+    free = (height for height in inside if not any(abs(x - at) < _LABEL and abs(height - other) < _LINE for at, other in taken))
+    found = next(free, inside[0])
+    taken.append((x, found))
+    return found
 
 
 def _span(values: Iterable[float]) -> tuple[float, float]:
