@@ -66,7 +66,7 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
             size = self._face.size
             block_size = block_size if isinstance(block_size, int) else fs.read_options.readahead_bytes
             if cache_type == FrameReadAhead.name:
-                options["begin"] = self._begin
+                options |= {"begin": self._begin, "align": self._align}
         else:
             block_size = block_size if isinstance(block_size, int) else WRITE_BLOCK_BYTES
         kwargs.pop("size", None)
@@ -78,6 +78,12 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
 
     def _begin(self, start: int, stop: int) -> "Future[list[Piece]]":
         return asyncio.run_coroutine_threadsafe(self._pieces(start, stop), self.fs.loop)
+
+    def _align(self, stop: int) -> int:
+        """The end of the frame in which the byte before `stop` lies; `stop` where there are no frames."""
+        frames = self._face.frames if self._face is not None else None
+        number = frames.find(stop - 1) if frames is not None else None
+        return stop if frames is None or number is None else frames[number].original_end
 
     async def _pieces(self, start: int, stop: int) -> list[Piece]:
         if self._face is None:
@@ -121,7 +127,7 @@ class S4File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no annot
         self.size = self._face.size
         self._details = None
         kind: Any = type(self.cache)
-        options = {"begin": self._begin} if kind is FrameReadAhead else {}
+        options = {"begin": self._begin, "align": self._align} if kind is FrameReadAhead else {}
         self.cache: Any = kind(self.blocksize, self._fetch_range, self.size, **options)
 
     def is_of(self, stored: StoredObject) -> bool:

@@ -30,14 +30,12 @@ from s4fs.readahead import FrameReadAhead
 from s4fs.reader import Reader
 from s4fs.removal import removable
 from s4fs.stored import Condition
-from s4fs.targets import Entry, target_for
+from s4fs.targets import Entry, target_for, underlying
 from s4fs.targets.abc import Headers
 from s4fs.transfer import LocalSource, receive
 from s4fs.writer import ObjectWriter, written
 
 PROTOCOL = "s4"
-CONNECTIONS = 32
-"""Connections of the S3 client that is made here: botocore's own default of 10 would make listings with sizes wait."""
 
 
 class S4FileSystem(DerivedOperations):
@@ -58,7 +56,7 @@ class S4FileSystem(DerivedOperations):
         part_size: stored bytes of the parts of large objects.
         sidecars: whether objects above 4 MiB get an index beside them for readers that know no trailers.
         cache_bytes: decoded frames that are kept, over all objects.
-        readahead_bytes: how far ahead a file read in order is decoded at most.
+        readahead_bytes: how much of a file read in order is decoded at a time, at most; two such steps are ahead of what is read.
         on_change: "error" or "reopen": what an open file does when its object was replaced.
         allow_inexact_open: has no effect, since sizes are always exact; the reference's option of this name keeps working.
         asynchronous, loop, batch_size, use_listings_cache, listings_expiry_time, max_paths, skip_instance_cache: as fsspec has them.
@@ -102,7 +100,7 @@ class S4FileSystem(DerivedOperations):
             part_size=part_size,
             sidecars=sidecars,
         )
-        self.fs = fs if fs is not None else self._made(target_protocol, dict(target_options or {}))
+        self.fs = fs if fs is not None else underlying(target_protocol, target_options or {}, asynchronous=asynchronous, loop=self._loop)
         if self.fs.async_impl and self.fs.asynchronous != asynchronous:
             raise ValueError("fs and S4FileSystem must both be asynchronous, or neither: they share one event loop")
         self._target = target_for(self.fs)
@@ -114,17 +112,6 @@ class S4FileSystem(DerivedOperations):
         self.root_marker = self.fs.root_marker
         # Bare names begin with a slash on some targets and not on others: only the instance knows.
         self._strip_protocol = self._strip_for_target  # type: ignore[method-assign]
-
-    def _made(self, protocol: str, options: dict[str, Any]) -> Any:
-        if protocol in ("s3", "s3a"):
-            # Listings are kept here, with our own sizes, and not twice.
-            options.setdefault("use_listings_cache", False)
-            options["config_kwargs"] = {"max_pool_connections": CONNECTIONS, **(options.get("config_kwargs") or {})}
-        if issubclass(fsspec.get_filesystem_class(protocol), AsyncFileSystem):
-            options.setdefault("asynchronous", self.asynchronous)
-            if self._loop is not None:
-                options.setdefault("loop", self._loop)
-        return fsspec.filesystem(protocol, **options)
 
     # ----------------------------------------------------------------------------------------------------------- names
 

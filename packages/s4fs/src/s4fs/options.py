@@ -23,7 +23,7 @@ class ReadOptions:
     cache_bytes: int = 64 * MIB
     """Decoded frames that are kept, over all objects."""
     readahead_bytes: int = 16 * MIB
-    """How far ahead sequential reads decode at most, in logical bytes; each open file may hold about twice as much."""
+    """Logical bytes of one step of a file that is read in order, at most; an open file may hold three of them."""
     coalesce_bytes: int = 512 * 1024
     """Stored bytes between two wanted frames that are fetched along rather than asked around."""
     heads: int = 32

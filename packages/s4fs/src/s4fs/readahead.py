@@ -1,6 +1,7 @@
 """The buffer of an open file: what was decoded last, and, while it is read in order, what comes next, decoded meanwhile."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import ClassVar
@@ -11,6 +12,8 @@ from s4fs.reader import Piece
 
 FIRST_BYTES = 256 * 1024
 GROWTH = 4
+STEPS_AHEAD = 2
+"""One is decoded while the next is on its way."""
 
 Begin = Callable[[int, int], "Future[list[Piece]]"]
 """Starts reading logical bytes: at least those asked for, and as much more as their frames hold."""
@@ -44,21 +47,27 @@ class FrameReadAhead(BaseCache):  # type: ignore[misc]  # fsspec has no annotati
     """The cache type "s4": random reads decode the frames they touch, reads in order decode ahead in growing steps.
 
     Args:
-        blocksize: most bytes decoded ahead at once.
+        blocksize: most bytes of one step.
         fetcher: not used; fsspec hands it to every cache.
         size: bytes of the file.
         begin: reads in the background.
+        align: the end of the frame in which a place, not the start of the file, lies or ends.
     """
 
     name: ClassVar[str] = "s4"
 
-    def __init__(self, blocksize: int, fetcher: Callable[[int, int], bytes], size: int, *, begin: Begin) -> None:
+    def __init__(
+        self, blocksize: int, fetcher: Callable[[int, int], bytes], size: int, *, begin: Begin, align: Callable[[int], int]
+    ) -> None:
         super().__init__(blocksize, fetcher, size)
         self._begin = begin
+        self._align = align
         self._window = _Window(())
-        self._next: tuple[int, Future[list[Piece]]] | None = None
+        self._coming: deque[tuple[int, Future[list[Piece]]]] = deque()
+        self._covered = 0
+        """Where the steps that are under way end."""
         self._expected = 0
-        self._ahead = FIRST_BYTES
+        self._step = FIRST_BYTES
 
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = 0 if start is None else start
@@ -80,32 +89,37 @@ class FrameReadAhead(BaseCache):  # type: ignore[misc]  # fsspec has no annotati
     def _move(self, position: int, stop: int, *, in_order: bool) -> None:
         """Make a window that holds `position`."""
         self.miss_count += 1
-        waiting, self._next = self._next, None
-        if waiting is not None and waiting[0] == position:
-            pieces = waiting[1].result()
+        if self._coming and self._coming[0][0] == position:
+            pieces = self._coming.popleft()[1].result()
         else:
-            if waiting is not None:
-                waiting[1].cancel()
+            self._stop_coming()
             if not in_order:
-                self._ahead = FIRST_BYTES
-            reach = max(stop, position + self._ahead) if in_order else stop
+                self._step = FIRST_BYTES
             # A long read is decoded step by step too, so that it is decoded while the next step is fetched.
-            limit = position + max(self.blocksize, self._ahead)
-            pieces = self._begin(position, min(reach, limit, self.size)).result()
+            wanted = max(stop, position + self._step) if in_order else min(stop, position + max(self.blocksize, FIRST_BYTES))
+            self._covered = self._align(min(wanted, position + max(self.blocksize, self._step), self.size))
+            pieces = self._begin(position, self._covered).result()
         self._window = _Window(pieces)
         if not self._window.start <= position < self._window.stop:
             raise AssertionError("a read brings what it was asked for")
         self.total_requested_bytes += self._window.stop - self._window.start
-        if (in_order or stop > self._window.stop) and self._window.stop < self.size:
-            self._ahead = min(self._ahead * GROWTH, max(self.blocksize, FIRST_BYTES))
-            begin = self._window.stop
-            self._next = begin, self._begin(begin, min(begin + self._ahead, self.size))
+        if in_order or stop > self._window.stop:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Keep some steps under way behind the window."""
+        while len(self._coming) < STEPS_AHEAD and self._covered < self.size:
+            self._step = min(self._step * GROWTH, max(self.blocksize, FIRST_BYTES))
+            begin, self._covered = self._covered, self._align(min(self._covered + self._step, self.size))
+            self._coming.append((begin, self._begin(begin, self._covered)))
+
+    def _stop_coming(self) -> None:
+        while self._coming:
+            self._coming.pop()[1].cancel()
 
     def close(self) -> None:
         """Stop what is under way."""
-        if self._next is not None:
-            self._next[1].cancel()
-            self._next = None
+        self._stop_coming()
         self._window = _Window(())
 
 
