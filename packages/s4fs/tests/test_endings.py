@@ -1,5 +1,6 @@
 """How writes end that do not end well, and what wraps them: an object is all that was written, or it is not there."""
 
+import errno
 import gc
 import time
 from collections.abc import Callable, Mapping
@@ -143,3 +144,17 @@ def test_source_that_shrinks_is_refused(fs: S4FileSystem, store: FakeS3, tmp_pat
         fs.put_file(str(local), PATH)
 
     assert (store.buckets[BUCKET], store.uploads) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "number"),
+    [(BUCKET, {}, errno.EISDIR), (PATH, {"mode": "create"}, errno.EEXIST)],
+)
+def test_refusals_tell_their_errno(fs: S4FileSystem, path: str, options: dict[str, str], number: int) -> None:
+    """What is refused has the errno of its reason, and is not called a write whose outcome is unknown."""
+    fs.pipe_file(PATH, b"content")
+    with pytest.raises(OSError, match=path) as caught:
+        fs.pipe_file(path, b"another", **options)
+
+    assert caught.value.errno == number
+    assert fs.cat_file(PATH) == b"content"

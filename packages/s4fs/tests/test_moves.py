@@ -86,3 +86,18 @@ def test_object_is_not_lost_in_a_local_directory(fs: S4FileSystem, tmp_path: Pat
     """A download whose place is a directory is an error, not silence."""
     with pytest.raises(OSError, match="local directory"):
         fs.get_file(PATH, str(tmp_path))
+
+
+def test_versions_are_not_written(fs: S4FileSystem, store: FakeS3) -> None:
+    """A path that names a version is no place to write to, and neither it nor its index takes the place of the object."""
+    large = b"".join(number.to_bytes(4, "big") for number in range(2 << 20))
+    with pytest.raises(OSError, match="version"):
+        fs.pipe_file(f"{PATH}?versionId=null", large)
+    with pytest.raises(OSError, match="version"), fs.open(f"{PATH}?versionId=null", "wb") as file:
+        file.write(b"small")
+    with pytest.raises(OSError, match="version"):
+        fs.cp_file(f"{BUCKET}/folder/deeper/object", f"{PATH}?versionId=null")
+
+    assert sorted(store.buckets[BUCKET]) == ["folder/deeper/object", "folder/object"]
+    assert fs.cat_file(PATH) == b"content"
+    assert not fs.exists(f"{PATH}.s4index?versionId=null")

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -134,3 +135,20 @@ def test_directories_have_no_time(fs: S4FileSystem) -> None:
     for ask in (fs.modified, fs.created):
         with pytest.raises(IsADirectoryError):
             ask(f"{BUCKET}/a")
+
+
+def test_answer_with_other_bytes_is_refused(fs: S4FileSystem, store: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store, or a cache before it, that answers with another range of a foreign object gets an error raised, not its bytes used."""
+    store.put(PATH, bytes(range(256)) * 1024)
+    answer = store.call
+
+    async def shifted(method: str, options: dict[str, Any]) -> dict[str, Any]:
+        if str(options.get("Range", "")) == "bytes=1000-1999":
+            options = {**options, "Range": "bytes=2001-3000"}
+        return await answer(method, options)
+
+    with fs.open(PATH) as file:
+        monkeypatch.setattr(FakeS3, "call", lambda _, method, options: shifted(method, options))
+        file.seek(1000)
+        with pytest.raises(OSError, match="other bytes"):
+            file.read(1000)

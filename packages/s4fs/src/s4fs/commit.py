@@ -1,6 +1,8 @@
 """Writes whose answer may be lost: the write token at the path tells whether this write is there (data-paths.md section 2)."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -26,16 +28,21 @@ async def confirmed(target: Target, path: str, token: str, write: Coroutine[Any,
     try:
         return await write
     except OSError as error:
-        if not target.keeps_metadata or code_of(error) in DEFINITE or isinstance(error, PermissionError):
+        if not target.keeps_metadata or code_of(error) in DEFINITE or isinstance(error, PermissionError) or _was_not_sent(error):
             raise
         found = await _find_own(target, path, token, error)
         if found is not None:
             return found
         if isinstance(error, ConditionFailedError):
             if condition.if_absent:
-                raise FileExistsError(f"there is an object already: {path!r}") from error
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
             raise
         raise LostWriteError(path, f"the write did not happen ({error})") from error
+
+
+def _was_not_sent(error: OSError) -> bool:
+    """Whether the request was refused here, before the store could see it."""
+    return code_of(error) is None and error.errno in (errno.EINVAL, errno.EISDIR)
 
 
 async def _find_own(target: Target, path: str, token: str, refusal: OSError) -> str | None:

@@ -38,9 +38,6 @@ from s4fs.targets import Target
 WALK_BYTES = 64 * 1024
 """Fetched around a frame header where an object can only be told by walking it: small frames lie in it side by side."""
 
-VERSION_QUERY = "?versionId="
-"""How s3fs names a version in a path; indexes belong to the latest one alone."""
-
 KEPT_WEIGHT = 2_000_000
 """Faces that are remembered, each weighing 64 and one for every frame: about 64 MiB of frame tables at most."""
 _FACE_WEIGHT = 64
@@ -237,7 +234,7 @@ class FaceFinder:
     async def _sidecar(self, stored: StoredObject) -> FrameTable | None:
         """The index beside a body, if it is bound to exactly this one; None where there is none that may be trusted."""
         place = sidecar_of(stored.path)
-        if place is None or not self._target.keeps_metadata or VERSION_QUERY in stored.path:
+        if place is None or not self._target.keeps_metadata:
             return None
         try:
             download = await self._target.fetch(place, None)

@@ -145,7 +145,7 @@ class S3Target(Target):
         return unquote_etag(str(told(answer, "ETag", path)))
 
     async def upload(self, path: str, headers: Headers) -> "S3Upload":
-        answer = await self._call("create_multipart_upload", **self._place(path), Metadata=dict(headers.metadata), **headers.options)
+        answer = await self._call("create_multipart_upload", **self._destination(path), Metadata=dict(headers.metadata), **headers.options)
         return S3Upload(self, path, str(told(answer, "UploadId", path)))
 
     async def copy(self, source: StoredObject, path: str, headers: Headers) -> str | None:
@@ -159,7 +159,7 @@ class S3Target(Target):
                 return await self._copy_parts(source.size, origin, path, beside)
             answer = await self._call(
                 "copy_object",
-                **self._place(path),
+                **self._destination(path),
                 **origin,
                 MetadataDirective="REPLACE",
                 Metadata=dict(beside.metadata),
@@ -278,7 +278,7 @@ class S3Target(Target):
         elif condition.if_match is not None:
             options["IfMatch"] = quote_etag(condition.if_match)
         try:
-            return await self._call(method, **self._place(path), **options)
+            return await self._call(method, **self._destination(path), **options)
         except OSError as error:
             if condition is not UNCONDITIONAL and code_of(error) in _REFUSED:
                 raise ConditionFailedError(path, "the object is another one than the write was to replace") from error
@@ -310,6 +310,12 @@ class S3Target(Target):
         if not key:
             raise IsADirectoryError(errno.EISDIR, "a bucket is no object", path)
         return {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
+
+    def _destination(self, path: str) -> dict[str, object]:
+        place = self._place(path)
+        if "VersionId" in place:
+            raise OSError(errno.EINVAL, "a version of an object cannot be written", path)
+        return place
 
     async def _call(self, method: str, **options: object) -> Answer:
         try:
@@ -363,6 +369,9 @@ class S3Download:
                 raise Moved from error
             return
         self._take(answer)
+        if isinstance(self._wanted, Span) and self._wanted.start != self.start:
+            self._close()
+            raise OSError(errno.EIO, "the store answers with other bytes than it was asked for", self._path)
 
     def _take(self, answer: Answer) -> None:
         self._body = answer["Body"]

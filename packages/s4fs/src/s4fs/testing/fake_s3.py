@@ -284,10 +284,11 @@ class FakeS3FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     def _strip_protocol(cls, path: Any) -> Any:
         return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else str(path).removeprefix("s3://").rstrip("/")
 
-    def split_path(self, path: str) -> tuple[str, str, None]:
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
         """Bucket, key and version."""
         bucket, _, key = path.lstrip("/").partition("/")
-        return bucket, key, None
+        key, _, version = key.partition("?versionId=")
+        return bucket, key, version or None
 
     async def _call_s3(self, method: str, **options: Any) -> dict[str, Any]:
         try:
