@@ -407,6 +407,17 @@ def test_bombs(payload: bytes, promised: int) -> None:
         tracemalloc.stop()
 
 
+def test_blocks_of_next_to_nothing() -> None:
+    """A hundred thousand blocks of a byte each do not take more memory than their payload does."""
+    payload = Block(BlockKind.STORED, 1, b"x").pack() * 100_000
+    tracemalloc.start()
+    try:
+        assert CODEC.decompress(payload, 100_000) == b"x" * 100_000
+        assert tracemalloc.get_traced_memory()[1] < len(payload)
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_small_frame_that_holds_much_is_decoded_in_steps() -> None:
     """A frame above 16 MiB is decoded block by block, with memory for one of them, however few bytes it is stored in."""
     blocks, zeros = 6, bytes(16 * MIB)

@@ -158,3 +158,9 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", limited], env=environment, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (tmp_path / "plain").stat().st_size < TEXT.size
     assert (done.returncode, b"too large" in done.stderr) == (2, True)
+
+
+def test_a_pipe_is_read() -> None:
+    """The body may come through a pipe."""
+    done = subprocess.run([PROGRAM, "decode", "/dev/stdin"], input=TEXT.body, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, hashlib.sha256(done.stdout).hexdigest()) == (0, TEXT.sha256)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import NamedTemporaryFile
 from typing import IO
 
@@ -70,10 +71,11 @@ def _fail(message: str, status: int) -> int:
 
 
 def _contents(path: Path) -> memoryview:
-    """The file as memory that is read on demand, so that a body larger than memory can be decoded."""
+    """The file as memory that is read on demand, so that a body larger than memory can be decoded; what is no file is read at once."""
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            return memoryview(b"")
+        status = os.fstat(file.fileno())
+        if not S_ISREG(status.st_mode) or not status.st_size:
+            return memoryview(file.read())
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
 

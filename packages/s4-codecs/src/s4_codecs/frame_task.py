@@ -127,7 +127,8 @@ def run_together(codec: BatchCodec, tasks: Sequence[FrameTask]) -> list[EncodedF
     """What `run` gives for each of `tasks`, all of which have this codec, made in one go. May be called on any thread.
 
     Raises:
-        CodecError: the codec cannot work, or did not give one payload for each frame.
+        CodecError: the codec cannot work.
+        ValueError: it did not give one payload for each frame.
     """
     try:
         payloads = codec.encode_many([task.plaintext() for task in tasks])
