@@ -51,8 +51,6 @@ def _chosen(given: str, known: tuple[str, ...], option: str) -> list[str]:
 
 def main() -> int:
     """Measure, print, keep."""
-    # Whoever ends it by a signal must not be left with servers that run.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = _options()
     if options.render:
         page.publish(Run.load(page.KEPT))
@@ -89,5 +87,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    ours = OTHERS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    sys.exit(ours(sys.argv[2:]) if ours else main())
+    # Whoever ends it by a signal must not be left with servers that run.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    other = OTHERS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    sys.exit(other(sys.argv[2:]) if other else main())

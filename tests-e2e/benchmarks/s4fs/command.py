@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks s4fs", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="medians are shown")
+    parser.add_argument("--rounds", type=int, default=3, help="of each row; the best is shown")
     for name, known in (("rows", ROWS), ("links", LINKS), ("clients", CLIENTS)):
         parser.add_argument(f"--{name}", default="all", help=f"all, or of {', '.join(known)} with semicolons between")
     parser.add_argument("--add", action="store_true", help="to the figures that are kept; those of the same place are replaced")

@@ -37,7 +37,7 @@ def _where(row: Row) -> str:
 def _facts(figures: Figures) -> str:
     facts = figures.facts
     rounds = sorted({one.rounds for one in figures.known.values()})
-    taken = f"medians of {' or '.join(map(str, rounds))} rounds" if rounds[-1] > 1 else "one round"
+    taken = f"the best of {' or '.join(map(str, rounds))} rounds" if rounds[-1] > 1 else "one round"
     libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
     return (
         f"Over {facts['store']} on the same machine ({facts['machine']}), {taken}, "
