@@ -11,6 +11,7 @@ import pytest
 from benchmarks.link import Link, linked
 from benchmarks.s4fs import page
 from benchmarks.s4fs.aims import AIMS, verdicts
+from benchmarks.s4fs.client import WORK
 from benchmarks.s4fs.clients import CLIENTS, OURS, PLAIN, REFERENCE
 from benchmarks.s4fs.figures import Figure, Figures, combined
 from benchmarks.s4fs.rows import LINKS, ROWS
@@ -52,7 +53,8 @@ def test_an_aim_can_stand_alone() -> None:
 
 
 def test_every_aim_names_what_is_measured() -> None:
-    """No aim is silently never judged."""
+    """No aim is silently never judged, and clients can do the work of every row."""
+    assert {row.work for row in ROWS.values()} <= WORK.keys()
     for aim in AIMS:
         assert set(aim.links) <= set(ROWS[aim.row].links)
         assert aim.base is None or aim.base in CLIENTS

@@ -136,9 +136,8 @@ def check(fs, path, step):
     return [sha.digest()]
 
 
-WORK = {
-    work.__name__: work for work in (parquet, parquet_known, ranges, listing, sequential, whole, one_by_one, together, write, put, check)
-}
+READS = (parquet, parquet_known, ranges, listing, sequential, whole, one_by_one, seeking, together)
+WORK = {work.__name__: work for work in (*READS, write, put, check)}
 
 
 def resident(name):
