@@ -210,6 +210,16 @@ def test_refused_part_aborts_the_upload(fs: S4FileSystem, store: FakeS3) -> None
     assert not fs.exists(PATH)
 
 
+def test_deletion_that_is_not_confirmed_is_an_error(fs: S4FileSystem, store: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer to a deletion that does not name the object, as one of a portal, is an error and not a success."""
+    fs.pipe_file(PATH, b"content")
+    monkeypatch.setattr(FakeS3, "_delete_objects", lambda *_, **__: {})
+    with pytest.raises(OSError, match="deleted"):
+        fs.rm(PATH)
+
+    assert fs.cat_file(PATH) == b"content"
+
+
 def test_gateway_is_not_written_through(fs: S4FileSystem, store: FakeS3, make: Any) -> None:
     """An endpoint that says it is an S4 gateway is refused before the first write of any kind, and nothing is written."""
     store.server = "s4-gateway/2.0"

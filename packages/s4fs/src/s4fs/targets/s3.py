@@ -188,11 +188,19 @@ class S3Target(Target):
             by_bucket.setdefault(str(place.pop("Bucket")), []).append(place)
         for bucket, places in by_bucket.items():
             for start in range(0, len(places), DELETE_BATCH):
-                batch = {"Objects": places[start : start + DELETE_BATCH], "Quiet": True}
-                answer = await self._call("delete_objects", Bucket=bucket, Delete=batch)
-                for fault in answer.get("Errors", ()):
-                    if fault.get("Code") not in ("NoSuchKey", "404"):
-                        raise OSError(errno.EIO, f"{fault.get('Code')}: {fault.get('Message')}", f"{bucket}/{fault.get('Key')}")
+                await self._remove(bucket, places[start : start + DELETE_BATCH])
+
+    async def _remove(self, bucket: str, places: Sequence[Mapping[str, object]]) -> None:
+        """One DeleteObjects, which has to name each object that is gone: an empty answer is none."""
+        answer = await self._call("delete_objects", Bucket=bucket, Delete={"Objects": list(places), "Quiet": False})
+        gone = {row.get("Key") for row in answer.get("Deleted", ())}
+        for fault in answer.get("Errors", ()):
+            if fault.get("Code") not in ("NoSuchKey", "404"):
+                raise OSError(errno.EIO, f"{fault.get('Code')}: {fault.get('Message')}", f"{bucket}/{fault.get('Key')}")
+            gone.add(fault.get("Key"))
+        for place in places:
+            if place["Key"] not in gone:
+                raise OSError(errno.EIO, "the answer does not say that the object was deleted", f"{bucket}/{place['Key']}")
 
     async def remove_tree(self, path: str) -> None:
         await self.remove(leftovers([entry.name for entry in await self.descendants(path)]))

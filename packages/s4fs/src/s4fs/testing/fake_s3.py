@@ -190,7 +190,7 @@ class FakeS3:
     def _delete_objects(self, Bucket: str, Delete: Mapping[str, Any]) -> dict[str, Any]:
         for one in Delete["Objects"]:
             self.buckets[Bucket].pop(one["Key"], None)
-        return {}
+        return {} if Delete.get("Quiet") else {"Deleted": [{"Key": one["Key"]} for one in Delete["Objects"]]}
 
     def _list_objects_v2(
         self,
