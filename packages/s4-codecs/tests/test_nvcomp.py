@@ -315,6 +315,31 @@ def test_a_size_table_of_gigabytes() -> None:
         list(codec.inflater().feed(head))
 
 
+def test_a_chunk_that_would_be_waited_for_for_ever() -> None:
+    """A container that says of a chunk that it is stored in gigabytes is refused before they come."""
+    codec = codec_for("nvcomp-zstd")
+    assert isinstance(codec, StreamingCodec)
+    head = GpuContainer(Algorithm.ZSTD, ElementType.CHAR, 100_000, 65_536, array("I", [100, 3 << 30])).pack()
+    with pytest.raises(CorruptPayloadError, match="is stored in"):
+        list(codec.inflater().feed(head))
+
+
+def test_small_chunks_that_are_stored_in_much() -> None:
+    """Chunks with much beside their bytes are decoded before many of them are kept."""
+    codec, chunk = codec_for("nvcomp-zstd"), pack("<II", 0x184D2A50, 60_000) + bytes(60_000) + zstd_frame(b"x")
+    assert isinstance(codec, StreamingCodec)
+    inflater = codec.inflater()
+    plain = list(inflater.feed(GpuContainer(Algorithm.ZSTD, ElementType.CHAR, 1_000, 1, array("I", [len(chunk)] * 1_000)).pack()))
+    tracemalloc.start()
+    try:
+        plain += [bytes(piece) for _ in range(1_000) for piece in inflater.feed(chunk)]
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
+    inflater.close()
+    assert b"".join(plain) == b"x" * 1_000
+
+
 @pytest.mark.parametrize("payload", [b"", b"FCG1", b"FCG2" + bytes(40), pack("<4sBBHQII", b"FCG1", 9, 0, 0, 0, 65_536, 0)])
 def test_what_is_no_container(payload: bytes) -> None:
     """Malformed containers are damaged payloads, whole and piecewise."""

@@ -30,7 +30,7 @@ _GROUP_BYTES = 4 << 20
 _GROUP_CHUNKS = 4096
 _MAX_GROWTH = 2
 _MAX_OVERHEAD = 64 << 10
-"""No algorithm makes a chunk larger than this many times its size and so many bytes: a container that says so is not sent."""
+"""No algorithm makes a chunk larger than this many times its size and so many bytes: a container that says so is not decoded."""
 _ALIGNMENT = 64
 _AREA_BYTES = _GROUP_CHUNKS * (ROW.size + 2 * _ALIGNMENT) + (_MAX_GROWTH + 1) * MAX_CHUNK_BYTES + _MAX_OVERHEAD + (1 << 20)
 """Shared memory of one helper: the largest chunk, stored and decoded. Pages that were never used take none."""
@@ -42,6 +42,11 @@ _DAMAGE_SIGNALS = frozenset(
 
 Chunk = tuple[memoryview, int]
 """Stored bytes, and how many they decode to."""
+
+
+def largest_chunk(size: int) -> int:
+    """Stored bytes of a chunk of `size` original bytes, at most."""
+    return _MAX_GROWTH * size + _MAX_OVERHEAD
 
 
 class _HelperDied(Exception):
@@ -245,7 +250,7 @@ def _groups(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
     """
     group, size = list[Chunk](), 0
     for chunk, plain in chunks:
-        if len(chunk) > _MAX_GROWTH * plain + _MAX_OVERHEAD:
+        if len(chunk) > largest_chunk(plain):
             raise CorruptPayloadError(f"a chunk of {plain} bytes is stored in {len(chunk)}")
         room = max(len(chunk), plain)
         if group and (size + room > _GROUP_BYTES or len(group) == _GROUP_CHUNKS):

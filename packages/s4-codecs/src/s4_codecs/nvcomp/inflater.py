@@ -1,15 +1,19 @@
 """A container that arrives in pieces, decoded some chunks at a time."""
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from s4_format import CONTAINER_HEADER_BYTES, Algorithm, Buffer, ContainerError, GpuContainer, container_head_size, parse_container_head
 
 from s4_codecs._buffer import as_bytes_view
 from s4_codecs.errors import CodecMismatchError, CorruptPayloadError
+from s4_codecs.nvcomp.host import largest_chunk
 
 _STEP_BYTES = 1 << 20
 """Plaintext of the chunks that are decoded together, unless one alone has more."""
 _STEP_CHUNKS = 4096
+_STEP_STORED_BYTES = 4 << 20
+"""And so many stored ones, which are kept until they are all there."""
 _MAX_HEAD_BYTES = 16 << 20
 """Header and size table, which are kept as long as chunks come: of 256 GiB in chunks of 64 KiB."""
 
@@ -77,6 +81,9 @@ class ContainerInflater:
         self._whole = parse_container_head(self._held)
         if self._whole.algorithm is not self._algorithm:
             raise CodecMismatchError(f"{self._algorithm.name} was promised, the container holds {self._whole.algorithm.name}")
+        largest = max(self._whole.chunk_sizes, default=0)
+        if largest > largest_chunk(self._whole.chunk_size):
+            raise CorruptPayloadError(f"{self._algorithm.name}: a chunk of {self._whole.chunk_size} bytes is stored in {largest}")
         del self._held[:head_size]
         self._plan_part()
         return True
@@ -86,6 +93,8 @@ class ContainerInflater:
         whole = self._whole
         assert whole is not None
         stop = min(self._next + max(1, _STEP_BYTES // whole.chunk_size), self._next + _STEP_CHUNKS, len(whole.chunk_sizes))
+        stored = accumulate(whole.chunk_sizes[self._next : stop])
+        stop = min(stop, self._next + max(1, sum(end <= _STEP_STORED_BYTES for end in stored)))
         sizes = whole.chunk_sizes[self._next : stop]
         plain = min(stop * whole.chunk_size, whole.original_size) - self._next * whole.chunk_size
         self._part_bytes = sum(sizes)
