@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s4fs import S4FileSystem
-from s4fs.testing import FakeS3
+from s4fs.testing import FakeS3, FakeS3FileSystem
 
 from .conftest import BUCKET
 
@@ -88,8 +88,9 @@ def test_object_is_not_lost_in_a_local_directory(fs: S4FileSystem, tmp_path: Pat
         fs.get_file(PATH, str(tmp_path))
 
 
-def test_versions_are_not_written(fs: S4FileSystem, store: FakeS3) -> None:
+def test_versions_are_not_written(store: FakeS3) -> None:
     """A path that names a version is no place to write to, and neither it nor its index takes the place of the object."""
+    fs = S4FileSystem(fs=FakeS3FileSystem(store, version_aware=True), write_enabled=True, skip_instance_cache=True)
     large = b"".join(number.to_bytes(4, "big") for number in range(2 << 20))
     with pytest.raises(OSError, match="version"):
         fs.pipe_file(f"{PATH}?versionId=null", large)
@@ -101,3 +102,15 @@ def test_versions_are_not_written(fs: S4FileSystem, store: FakeS3) -> None:
     assert sorted(store.buckets[BUCKET]) == ["folder/deeper/object", "folder/object"]
     assert fs.cat_file(PATH) == b"content"
     assert not fs.exists(f"{PATH}.s4index?versionId=null")
+
+
+def test_names_that_look_like_versions_are_names(fs: S4FileSystem, store: FakeS3) -> None:
+    """Where versions are not asked for, such a name is that of its own object: the other one is neither read, replaced nor deleted."""
+    path = f"{PATH}?versionId=null"
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file(path)
+    fs.pipe_file(path, b"another")
+    assert (fs.cat_file(path), fs.cat_file(PATH), fs.info(path)["size"]) == (b"another", b"content", 7)
+    fs.rm(path)
+
+    assert sorted(store.buckets[BUCKET]) == ["folder/deeper/object", "folder/object"]

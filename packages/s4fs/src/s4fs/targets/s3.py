@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError, ParamValidati
 from s4_format import Buffer, quote_etag, unquote_etag
 
 from s4fs.errors import ConditionFailedError, GatewayEndpointError
-from s4fs.names import is_hidden
+from s4fs.names import VERSION_QUERY, is_hidden
 from s4fs.removal import leftovers
 from s4fs.stored import UNCONDITIONAL, Condition, Moved, Span, StoredObject, Suffix, Wanted
 from s4fs.targets.abc import Entry, Headers, Target
@@ -317,6 +317,9 @@ class S3Target(Target):
         bucket, key, version = self.fs.split_path(path)
         if not key:
             raise IsADirectoryError(errno.EISDIR, "a bucket is no object", path)
+        if not version and VERSION_QUERY in path:
+            # Without `version_aware`, s3fs would name the latest version instead: it is a name like any other.
+            key += path[path.index(VERSION_QUERY) :]
         return {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
 
     def _destination(self, path: str) -> dict[str, object]:

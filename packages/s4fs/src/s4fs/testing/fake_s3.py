@@ -276,8 +276,9 @@ class FakeS3FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
     root_marker = ""
     cachable = False
 
-    def __init__(self, store: FakeS3, **kwargs: Any) -> None:
+    def __init__(self, store: FakeS3, *, version_aware: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.version_aware = version_aware
         self.store = store
 
     @classmethod
@@ -288,7 +289,7 @@ class FakeS3FileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no 
         """Bucket, key and version."""
         bucket, _, key = path.lstrip("/").partition("/")
         key, _, version = key.partition("?versionId=")
-        return bucket, key, version or None
+        return bucket, key, version if self.version_aware and version else None
 
     async def _call_s3(self, method: str, **options: Any) -> dict[str, Any]:
         try:
