@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from s4_codecs import EncodeOptions, FramePolicy, encode_object
 from s4_codecs.testing.workloads import WORKLOADS
 
@@ -152,3 +153,22 @@ def test_answer_with_other_bytes_is_refused(fs: S4FileSystem, store: FakeS3, mon
         file.seek(1000)
         with pytest.raises(OSError, match="other bytes"):
             file.read(1000)
+
+
+class Sizeless(MemoryFileSystem):
+    """Tells no sizes, as web servers do."""
+
+    cachable = False
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        return {**super().info(path, **kwargs), "size": None}
+
+
+def test_target_without_sizes_is_refused(memory: None) -> None:
+    """A file whose size its file system does not tell is an OSError."""
+    target = Sizeless()
+    target.pipe_file("/object", b"content")
+    fs = S4FileSystem(fs=target, skip_instance_cache=True)
+    for ask in (fs.info, fs.cat_file, fs.open):
+        with pytest.raises(OSError, match="size"):
+            ask("/object")

@@ -274,6 +274,8 @@ def _refuse_versions(path: str, condition: Condition) -> None:
 
 
 def _stored(path: str, info: Mapping[str, Any]) -> StoredObject:
+    if info.get("size") is None:
+        raise OSError(errno.ENOTSUP, "the file system tells no size, without which nothing can be verified", path)
     details = _details(info)
     identity = {key: value for key, value in details.items() if key not in _INCIDENTAL and not (key == "created" and "mtime" in info)}
     return StoredObject(path, int(info["size"]), tokenize(info["size"], identity), _time(info), details=details)
