@@ -53,9 +53,9 @@ def _aims(found: Iterable[Verdict]) -> str:
         row = ROWS[one.aim.row]
         name = NAMES.get(one.aim.metric, unit(row))
         bound = f"{one.aim.sense} {one.aim.bound:g}" + (f" x {one.aim.base}" if one.aim.base else "")
-        base = "" if one.base is None else f"{one.base:,.0f}"
+        base = "" if one.base is None else _number(one.base)
         ratio = "" if one.base is None else f"{one.ratio:.2f}"
-        lines.append([row.title, one.link, name, f"{one.value:,.0f}", base, ratio, bound, "met" if one.met else "**missed**"])
+        lines.append([row.title, one.link, name, _number(one.value), base, ratio, bound, "met" if one.met else "**missed**"])
     return table(["row", "distance", "figure", "s4fs", "compared", "ratio", "aim", ""], lines)
 
 
@@ -80,14 +80,17 @@ def _measured(figures: Figures, name: str) -> Iterator[tuple[str, Figure]]:
 def _cells(link: str, one: Figure) -> list[str]:
     numbers = one.metrics
     kinds = ", ".join(f"{count:,.0f} {kind}" for kind, count in sorted(one.requests.items()))
-    rate = f"{numbers['per_second']:,.0f}" if numbers["per_second"] >= 10 else f"{numbers['per_second']:,.2f}"
     return [
         link,
         one.client,
         f"{numbers['seconds']:,.2f}",
-        rate,
+        _number(numbers["per_second"]),
         f"{numbers['cpu_seconds']:,.2f}",
         kinds,
         f"{numbers['received']:,.0f}",
         f"{numbers['peak_mib']:,.0f}",
     ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:,.2f}"
